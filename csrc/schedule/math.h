@@ -1,0 +1,96 @@
+// Elementary functions from IEEE operations and written fma only: the same bits on every CPU and GPU.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "arch.h"
+#include "host_device.h"
+
+namespace fastlr {
+namespace FASTLR_ARCH {
+namespace schedule {
+
+using std::fma;
+
+FASTLR_HD inline uint64_t bits_of(double value) {
+  uint64_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+
+FASTLR_HD inline double double_of(uint64_t bits) {
+  double value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+FASTLR_HD inline double horner(double, double last) { return last; }
+
+// c0 + x*(c1 + x*(c2 + ...)), unrolled when compiled.
+template <class... Rest>
+FASTLR_HD inline double horner(double x, double first, Rest... rest) {
+  return fma(x, horner(x, rest...), first);
+}
+
+// sin^2(pi/2 v) for v in [0, 1/2]; relative error below 1e-15, also where v is tiny.
+FASTLR_HD inline double sin_squared(double v) {
+  const double sine =
+      v * horner(v * v, 0x1.921fb54442d18p+0, -0x1.4abbce625be41p-1, 0x1.466bc677587f8p-4, -0x1.32d2cce2e5b19p-8,
+                 0x1.50782fda12d96p-13, -0x1.e30071afc3e59p-19, 0x1.e3f38399551bfp-25);
+  return sine * sine;
+}
+
+// 2^n for n in [-1022, 1023].
+FASTLR_HD inline double power_of_two(int64_t n) { return double_of(static_cast<uint64_t>(n + 1023) << 52); }
+
+// 2^(high + low) for a |low| far below 1; 0, subnormals and infinity come out as IEEE rounding has them.
+FASTLR_HD inline double exp2(double high, double low) {
+  const double limited = high > 1100.0 ? 1100.0 : (high < -1100.0 ? -1100.0 : high);
+  // Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits.
+  const double magic = 0x1.8p52;
+  const double shifted = limited + magic;
+  const int64_t n = static_cast<int64_t>(bits_of(shifted) - bits_of(magic));
+  const double fraction = (limited - (shifted - magic)) + (limited == high ? low : 0.0);
+  const double mantissa =
+      fma(fraction,
+          horner(fraction, 0x1.62e42fefa39efp-1, 0x1.ebfbdff82c598p-3, 0x1.c6b08d704a0c2p-5, 0x1.3b2ab6fba1ddap-7,
+                 0x1.5d87fe78a5276p-10, 0x1.430913096fe6bp-13, 0x1.ffcbfc670dd82p-17, 0x1.62bfd4774c4c2p-20,
+                 0x1.b524fae606540p-24, 0x1.e6063fbfea44dp-28, 0x1.e9d3fe7bb0db4p-32),
+          1.0);
+  // In two factors, so that only the last product can round or overflow.
+  const int64_t half = n / 2;
+  return mantissa * power_of_two(half) * power_of_two(n - half);
+}
+
+struct Log2 {
+  double high;
+  double low;
+};
+
+// log2(x) for a positive normal x: the exponent and 2/ln2 * atanh((m-1)/(m+1)) with m in [sqrt(1/2), sqrt(2)).
+FASTLR_HD inline Log2 log2(double x) {
+  const uint64_t root_half = 0x3fe6a09e667f3bcdu;
+  const int64_t exponent = static_cast<int64_t>(bits_of(x) - root_half) >> 52;
+  const double m = double_of(bits_of(x) - (static_cast<uint64_t>(exponent) << 52));
+  const double s = (m - 1.0) / (m + 1.0);
+  const double part =
+      s * horner(s * s, 0x1.71547652b82fep+1, 0x1.ec709dc3a047dp-1, 0x1.2776c50ee39a4p-1, 0x1.a61762d699b46p-2,
+                 0x1.484afb77d8797p-2, 0x1.0ca160eda205bp-2, 0x1.c46df723fd2ebp-3, 0x1.b594042f590e9p-3);
+  const double whole = static_cast<double>(exponent);
+  const double high = whole + part;
+  return {high, part - (high - whole)};
+}
+
+// x^power for x in [0, 1] and power > 0.
+FASTLR_HD inline double pow(double x, double power) {
+  const Log2 log = log2(x > 0.0 ? x : 1.0);
+  const double high = power * log.high;
+  const double value = exp2(high, fma(power, log.high, -high) + power * log.low);
+  return x > 0.0 ? value : 0.0;
+}
+
+}  // namespace schedule
+}  // namespace FASTLR_ARCH
+}  // namespace fastlr

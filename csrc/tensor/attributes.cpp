@@ -1,0 +1,75 @@
+#include "tensor/attributes.h"
+
+#include <pybind11/pybind11.h>
+
+namespace py = pybind11;
+
+namespace fastlr {
+namespace {
+
+struct Torch {
+  py::object tensor, parameter, strided, cpu;
+  py::object dtypes[kDTypeCount];
+
+  Torch() {
+    const py::module_ torch = py::module_::import("torch");
+    tensor = torch.attr("Tensor");
+    parameter = torch.attr("nn").attr("Parameter");
+    strided = torch.attr("strided");
+    for (int i = 0; i < kDTypeCount; ++i) dtypes[i] = torch.attr(name(static_cast<DType>(i)));
+  }
+};
+
+// Leaked on purpose: the interpreter may be gone when static objects are destroyed.
+const Torch& torch() {
+  static const Torch* found = new Torch();
+  return *found;
+}
+
+DType dtype_of(const py::handle& dtype) {
+  for (int i = 0; i < kDTypeCount; ++i) {
+    if (dtype.is(torch().dtypes[i])) return static_cast<DType>(i);
+  }
+  return DType::unsupported;
+}
+
+void read(const py::handle& tensor, TensorView& out) {
+  const py::tuple shape(tensor.attr("shape"));
+  const py::tuple strides(tensor.attr("stride")());
+  if (shape.size() > TensorView::kMaxOwnDims) throw py::value_error("too many dimensions");
+  out.ndim = static_cast<int32_t>(shape.size());
+  out.size = 1;
+  for (int i = 0; i < out.ndim; ++i) {
+    out.own[i] = shape[static_cast<size_t>(i)].cast<int64_t>();
+    out.own[TensorView::kMaxOwnDims + i] = strides[static_cast<size_t>(i)].cast<int64_t>();
+    out.size *= out.own[i];
+  }
+  out.shape = out.own;
+  out.strides = out.own + TensorView::kMaxOwnDims;
+  out.dtype = dtype_of(tensor.attr("dtype"));
+  const py::object device = tensor.attr("device");
+  const bool cpu = device.attr("type").cast<std::string>() == "cpu";
+  const py::object index = device.attr("index");
+  out.device_type = cpu ? TensorView::kCpu : 0;
+  out.device_index = cpu || index.is_none() ? 0 : index.cast<int32_t>();
+  out.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
+}
+
+}  // namespace
+
+Access view_attributes(PyObject* object, TensorView& out) {
+  const py::handle tensor(object);
+  const py::handle type = py::type::handle_of(tensor);
+  if (!type.is(torch().tensor) && !type.is(torch().parameter)) return Access::foreign;
+  if (!py::object(tensor.attr("layout")).is(torch().strided)) return Access::foreign;
+  try {
+    read(tensor, out);
+  } catch (const py::error_already_set&) {
+    return Access::foreign;
+  } catch (const py::value_error&) {
+    return Access::foreign;
+  }
+  return out.data == nullptr && out.size > 0 ? Access::foreign : Access::native;
+}
+
+}  // namespace fastlr

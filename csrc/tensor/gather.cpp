@@ -1,0 +1,186 @@
+#include "tensor/gather.h"
+
+#include <string>
+#include <utility>
+
+#include "check.h"
+#include "cpu/run.h"
+
+namespace fastlr {
+namespace {
+
+struct Names {
+  PyObject* const params = PyUnicode_InternFromString("params");
+  PyObject* const momentum_buffer = PyUnicode_InternFromString("momentum_buffer");
+  py::object empty_like = py::module_::import("torch").attr("empty_like");
+  py::object get_num_threads = py::module_::import("torch").attr("get_num_threads");
+  py::object increment_version = py::module_::import("torch").attr("autograd").attr("graph").attr("increment_version");
+};
+
+// Leaked on purpose: the interpreter may be gone when static objects are destroyed.
+const Names& names() {
+  static const Names* found = new Names();
+  return *found;
+}
+
+std::string describe(const TensorView& view) {
+  std::string text = std::string(name(view.dtype)) + " [";
+  for (int i = 0; i < view.ndim; ++i) text += (i == 0 ? "" : ", ") + std::to_string(view.shape[i]);
+  return text + "]" + (view.device_type == TensorView::kCpu ? "" : " on another device");
+}
+
+void check_gradient(const TensorView& param, const TensorView& grad) {
+  const char* differs = grad.device_type != param.device_type ? "device"
+                        : grad.dtype != param.dtype           ? "dtype"
+                        : !same_shape(grad, param)            ? "shape"
+                                                              : nullptr;
+  if (differs == nullptr) return;
+  raise(ErrorKind::runtime, std::string("A gradient has another ") + differs + " than its parameter",
+        describe(grad) + " for " + describe(param), "Clear it with zero_grad() and run backward again.");
+}
+
+}  // namespace
+
+py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool placeholder) {
+  abandon();
+  group_dicts_ = groups;
+  state_ = state;
+  placeholder_ = placeholder;
+  try {
+    while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
+    groups_.resize(groups.size());
+    for (size_t i = 0; i < groups_.size(); ++i) {
+      PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
+      groups_[i]->read(group);
+      plan_.add_group(groups_[i]->hyper());
+      gather_group(i, group);
+    }
+  } catch (...) {
+    abandon();
+    throw;
+  }
+  return fallback_.empty() ? py::object(py::none()) : py::object(fallback_);
+}
+
+void SgdStep::gather_group(size_t index, PyObject* group) {
+  PyObject* params = PyDict_GetItemWithError(group, names().params);
+  if (params == nullptr || !PyList_Check(params)) {
+    raise(ErrorKind::type, "A parameter group has no list of parameters", "group " + std::to_string(index),
+          "Add groups with add_param_group().");
+  }
+  const Group& values = *groups_[index];
+  py::list left;
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i, ++cursor_) {
+    PyObject* param = PyList_GET_ITEM(params, i);
+    py::object grad = py::reinterpret_steal<py::object>(gradient(param));
+    if (!grad) throw py::error_already_set();
+    if (grad.is_none()) continue;
+    if (gather_param(param, std::move(grad), values)) {
+      written_.append(py::handle(param));
+    } else {
+      left.append(py::handle(param));
+    }
+  }
+  if (left.empty()) return;
+  const SgdHyper& hyper = values.hyper();
+  fallback_.append(py::make_tuple(index, hyper.lr, hyper.momentum, hyper.weight_decay, left));
+}
+
+bool SgdStep::gather_param(PyObject* param, py::object grad, const Group& group) {
+  if (!kernels().updates || group.differentiable() || group.needs_autograd()) return false;
+  TensorView p;
+  TensorView g;
+  if (view(param, p) == Access::foreign || p.device_type != TensorView::kCpu) return false;
+  if (p.dtype == DType::unsupported || !dense(p)) return false;
+  if (view(grad.ptr(), g) == Access::foreign) return false;
+  check_gradient(p, g);
+  if (!same_strides(p, g)) {
+    grad = names().empty_like(py::handle(param)).attr("copy_")(grad);
+    if (view(grad.ptr(), g) == Access::foreign || !same_strides(p, g)) return false;
+  }
+  alive_.push_back(std::move(grad));
+  Span span{p.data, g.data, nullptr, p.size, false};
+  if (group.hyper().momentum != 0.0 && !add_state(param, p, span)) return false;
+  plan_.add(p.dtype, span);
+  return true;
+}
+
+// False: the buffer that the caller put there is not laid out like its parameter.
+bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
+  PyObject* entries = state_of(param);
+  PyObject* held = entries == nullptr ? nullptr : PyDict_GetItemWithError(entries, names().momentum_buffer);
+  TensorView buffer;
+  if (held == nullptr || held == Py_None) {
+    py::object fresh = names().empty_like(py::handle(param));
+    if (view(fresh.ptr(), buffer) == Access::foreign || !same_strides(buffer, like)) return false;
+    new_buffers_.push_back({param, std::move(fresh)});
+    span.first = true;
+  } else {
+    if (view(held, buffer) == Access::foreign || buffer.device_type != TensorView::kCpu) return false;
+    if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
+    alive_.push_back(py::reinterpret_borrow<py::object>(held));
+    span.first = placeholder_;
+  }
+  span.state = buffer.data;
+  return true;
+}
+
+// The parameter's entry in the state, borrowed, or nullptr. Hashing a tensor runs Python code, so two places are looked
+// at first: where it was last time, and behind the parameter before.
+PyObject* SgdStep::state_of(PyObject* param) {
+  if (hints_.size() <= cursor_) hints_.resize(cursor_ + 1, 0);
+  PyObject* key;
+  PyObject* value;
+  for (const Py_ssize_t place : {hints_[cursor_], behind_}) {
+    Py_ssize_t next = place;
+    if (!PyDict_Next(state_.ptr(), &next, &key, &value) || key != param) continue;
+    hints_[cursor_] = place;
+    behind_ = next;
+    return PyDict_Check(value) ? value : nullptr;
+  }
+  PyObject* found = PyDict_GetItemWithError(state_.ptr(), param);
+  if (found == nullptr && PyErr_Occurred()) throw py::error_already_set();
+  if (found != nullptr && !std::exchange(searched_, true)) {
+    // One search a step: hints for state in any order come in time, and never cost more than a walk over it.
+    Py_ssize_t place = 0;
+    for (Py_ssize_t next = 0; PyDict_Next(state_.ptr(), &next, &key, &value) && key != param;) place = next;
+    hints_[cursor_] = place;
+  }
+  return found != nullptr && PyDict_Check(found) ? found : nullptr;
+}
+
+int SgdStep::finish() {
+  for (const NewBuffer& made : new_buffers_) {
+    const py::object entries = state_[py::handle(made.param)];
+    entries[py::handle(names().momentum_buffer)] = made.buffer;
+  }
+  if (plan_.elements() < kThreadedElements) {
+    run(plan_, 1);
+  } else {
+    const int threads = names().get_num_threads().cast<int>();
+    const py::gil_scoped_release released;
+    run(plan_, threads);
+  }
+  names().increment_version(written_);
+  int notices = kNothing;
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    if (groups_[i]->overridden()) notices |= kOverridden;
+    if (groups_[i]->ended_at_zero()) notices |= kEndedAtZero;
+    groups_[i]->commit(PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(i)));
+  }
+  abandon();
+  return notices;
+}
+
+void SgdStep::abandon() {
+  plan_.clear();
+  new_buffers_.clear();
+  alive_.clear();
+  written_ = py::list();
+  fallback_ = py::list();
+  cursor_ = 0;
+  behind_ = 0;
+  searched_ = false;
+}
+
+}  // namespace fastlr

@@ -1,0 +1,160 @@
+#include "tensor/group.h"
+
+#include <pybind11/pybind11.h>
+
+#include <cmath>
+#include <string>
+
+#include "check.h"
+#include "cpu/kernels.h"
+
+namespace py = pybind11;
+
+namespace fastlr {
+namespace {
+
+PyObject* intern(const std::string& text) { return PyUnicode_InternFromString(text.c_str()); }
+
+// The group's entry, borrowed.
+PyObject* entry(PyObject* group, PyObject* key) {
+  PyObject* value = PyDict_GetItemWithError(group, key);
+  if (value != nullptr) return value;
+  if (PyErr_Occurred()) throw py::error_already_set();
+  raise(ErrorKind::runtime, "A parameter group has lost an entry", py::str(py::handle(key)).cast<std::string>(),
+        "Put it back, or add the group with add_param_group().");
+}
+
+double number(PyObject* group, PyObject* key) {
+  PyObject* value = entry(group, key);
+  if (PyFloat_CheckExact(value)) return PyFloat_AS_DOUBLE(value);
+  const py::object as_float = py::reinterpret_steal<py::object>(PyNumber_Float(value));
+  if (!as_float) throw py::error_already_set();
+  return PyFloat_AS_DOUBLE(as_float.ptr());
+}
+
+int64_t integer(PyObject* group, PyObject* key) {
+  const int64_t value = PyLong_AsLongLong(entry(group, key));
+  if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+  return value;
+}
+
+bool flag(PyObject* group, PyObject* key) {
+  PyObject* value = entry(group, key);
+  return value == Py_True || (value != Py_False && value != Py_None && PyObject_IsTrue(value) == 1);
+}
+
+void put(PyObject* group, PyObject* key, PyObject* new_reference) {
+  const py::object value = py::reinterpret_steal<py::object>(new_reference);
+  if (!value || PyDict_SetItem(group, key, value.ptr()) != 0) throw py::error_already_set();
+}
+
+struct Keys {
+  PyObject* const dampening = intern("dampening");
+  PyObject* const nesterov = intern("nesterov");
+  PyObject* const maximize = intern("maximize");
+  PyObject* const differentiable = intern("differentiable");
+  PyObject* const lr_scale = intern("lr_scale");
+  PyObject* const step_count = intern("step_count");
+  PyObject* const held_steps = intern("held_steps");
+};
+
+const Keys& keys() {
+  static const Keys* found = new Keys();
+  return *found;
+}
+
+bool requires_grad(PyObject* value) {
+  return !PyFloat_Check(value) && !PyLong_Check(value) && py::hasattr(value, "requires_grad") &&
+         py::handle(value).attr("requires_grad").cast<bool>();
+}
+
+}  // namespace
+
+Scheduled::Scheduled(const char* name) : name_(intern(name)), schedule_name_(intern(std::string(name) + "_schedule")) {}
+
+Scheduled::~Scheduled() {
+  Py_XDECREF(schedule_);
+  Py_XDECREF(owner_);
+  Py_XDECREF(schedule_name_);
+  Py_XDECREF(name_);
+}
+
+void Scheduled::follow(PyObject* schedule) {
+  if (schedule == schedule_) return;
+  py::object owner;
+  const schedule::Program* program = nullptr;
+  int64_t length = -1;
+  if (schedule != Py_None) {
+    owner = py::handle(schedule).attr("program");
+    program = &owner.cast<const schedule::Program&>();
+    const py::object own_length = py::handle(schedule).attr("length");
+    if (!own_length.is_none()) length = own_length.cast<int64_t>();
+  }
+  Py_INCREF(schedule);
+  Py_XSETREF(schedule_, schedule);
+  Py_XSETREF(owner_, owner.release().ptr());
+  program_ = program;
+  length_ = length;
+  known_ = false;
+}
+
+double Scheduled::at(int64_t t) const {
+  double value;
+  kernels().evaluate(program_->view(), &t, 1, &value);
+  return value;
+}
+
+double Scheduled::read(PyObject* group, int64_t t, double scale) {
+  follow(entry(group, schedule_name_));
+  overridden_ = ended_at_zero_ = needs_autograd_ = false;
+  PyObject* own = entry(group, name_);
+  if (program_ == nullptr) {
+    needs_autograd_ = requires_grad(own);
+    if (needs_autograd_) return 0.0;
+  }
+  const double present = number(group, name_);
+  if (std::isnan(present)) {
+    raise(ErrorKind::value, "Invalid " + py::str(py::handle(name_)).cast<std::string>() + " in a parameter group",
+          "nan", "Write a number there before step().");
+  }
+  if (program_ == nullptr) return present;
+  const double scheduled = at(t) * scale;
+  overridden_ = present != (known_ ? written_ : scheduled);
+  if (overridden_) return present;
+  ended_at_zero_ = length_ >= 0 && t >= length_ && scheduled == 0.0;
+  return scheduled;
+}
+
+void Scheduled::write(PyObject* group, int64_t t, double scale) {
+  if (program_ == nullptr || overridden_) return;
+  written_ = at(t) * scale;
+  known_ = true;
+  put(group, name_, PyFloat_FromDouble(written_));
+}
+
+void Group::read(PyObject* group) {
+  const Keys& key = keys();
+  step_count_ = integer(group, key.step_count);
+  held_steps_ = integer(group, key.held_steps);
+  lr_scale_ = number(group, key.lr_scale);
+  const int64_t t = step_count_ - held_steps_;
+  hyper_.lr = lr_.read(group, t, lr_scale_);
+  hyper_.momentum = momentum_.read(group, t, 1.0);
+  hyper_.weight_decay = weight_decay_.read(group, t, 1.0);
+  hyper_.dampening = number(group, key.dampening);
+  hyper_.nesterov = flag(group, key.nesterov);
+  hyper_.maximize = flag(group, key.maximize);
+  differentiable_ = flag(group, key.differentiable);
+}
+
+void Group::commit(PyObject* group) {
+  const Keys& key = keys();
+  put(group, key.step_count, PyLong_FromLongLong(++step_count_));
+  if (overridden()) put(group, key.held_steps, PyLong_FromLongLong(++held_steps_));
+  const int64_t t = step_count_ - held_steps_;
+  lr_.write(group, t, lr_scale_);
+  momentum_.write(group, t, 1.0);
+  weight_decay_.write(group, t, 1.0);
+}
+
+}  // namespace fastlr

@@ -1,0 +1,128 @@
+"""Parameter groups whose hyper-parameters may follow schedules: what stands in them, in memory and in checkpoints."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from fastlr.schedules import Schedule
+
+# What fastlr keeps in every group beside torch's own entries. Checkpointing tools carry entries of groups along, and
+# drop what stands anywhere else.
+OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "step_count": 0, "held_steps": 0}
+
+Group = dict[str, Any]
+
+
+def schedule_key(name: str) -> str:
+    """Where a group keeps the schedule of the hyper-parameter."""
+    return f"{name}_schedule"
+
+
+def prepare(group: Group, defaults: Group, names: Sequence[str], check: Callable[[Group], None]) -> None:
+    """Move the group's own schedules to their place and check what the group will hold, before it is added.
+
+    A group's own number is constant, whatever schedule the optimizer has.
+    """
+    own: Group = {}
+    for name in names:
+        key = schedule_key(name)
+        schedule = group.get(name) if isinstance(group.get(name), Schedule) else group.get(key)
+        if isinstance(schedule, Schedule):
+            own[name] = schedule(0)
+            own[key] = schedule
+        elif schedule is not None:
+            raise TypeError(f"Not a schedule in {key!r}: {schedule!r}. Give a fastlr schedule, or None for a constant.")
+        elif name in group or key in group:
+            own[key] = None
+    check({**OWN_DEFAULTS, **defaults, **group, **own})
+    group.update(own)
+
+
+def check_scale(group: Group) -> None:
+    """Raise ValueError unless the group's lr_scale is a finite number >= 0."""
+    scale = group["lr_scale"]
+    if not isinstance(scale, (int, float)) or not math.isfinite(scale) or scale < 0:
+        raise ValueError(f"Invalid lr_scale: {scale!r}. Give a finite number >= 0.")
+
+
+def mirror(group: Group, names: Sequence[str]) -> None:
+    """Write what the next update uses of each schedule into the group."""
+    t = group["step_count"] - group["held_steps"]
+    for name in names:
+        schedule = group[schedule_key(name)]
+        if schedule is not None:
+            scale = group["lr_scale"] if name == "lr" else 1.0
+            group[name] = schedule(t) * scale
+            if name == "lr":
+                group["initial_lr"] = schedule.peak * scale
+
+
+def followed(group: Group, names: Sequence[str]) -> Group:
+    """Each hyper-parameter that follows a schedule, as the schedule."""
+    schedules = {name: group.get(schedule_key(name)) for name in names}
+    return {name: schedule for name, schedule in schedules.items() if schedule is not None}
+
+
+def replaced(group: Group, values: Group) -> Group:
+    """The group with other schedules or constants; its parameters are shared."""
+    entries = dict(group)
+    for name, value in values.items():
+        constant = not isinstance(value, Schedule)
+        entries[schedule_key(name)] = None if constant else value
+        if constant:
+            entries[name] = value
+    return entries
+
+
+def pack(group: Group, names: Sequence[str]) -> None:
+    """Schedules as JSON strings: plain values that any checkpoint format holds."""
+    for name in names:
+        schedule = group[schedule_key(name)]
+        group[schedule_key(name)] = None if schedule is None else schedule.to_json()
+
+
+def check_state(saved: list[Group], state: dict[Any, Any]) -> None:
+    """Raise ValueError where a loaded tensor has not the shape of its parameter."""
+    for group in saved:
+        for param in group["params"]:
+            for name, value in state.get(param, {}).items():
+                if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != param.shape:
+                    raise ValueError(
+                        f"A loaded {name} has another shape than its parameter: {list(value.shape)} for "
+                        f"{list(param.shape)}. Load the state of a model of the same architecture."
+                    )
+
+
+def _unpacked(entry: Any) -> Schedule | None:
+    return Schedule.from_json(entry) if isinstance(entry, str) else entry
+
+
+def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *, keep: bool) -> None:
+    """Make loaded groups complete: their schedules as objects, and what they lack from the groups known so far."""
+    for index, group in enumerate(saved):
+        own = known[index] if known is not None and index < len(known) else None
+        for name in names:
+            key = schedule_key(name)
+            loaded = _unpacked(group.get(key))
+            group[key] = loaded if own is None else _chosen(loaded, own[key], f"group {index}, {name}", keep=keep)
+        for name, default in OWN_DEFAULTS.items():
+            group.setdefault(name, default if own is None else own[name])
+        mirror(group, names)
+
+
+def _chosen(loaded: Schedule | None, own: Schedule | None, where: str, *, keep: bool) -> Schedule | None:
+    if loaded is None or (keep and own is not None):
+        return own
+    if own is not None and own != loaded:
+        warnings.warn(
+            f"The checkpoint has another schedule ({where}) than this optimizer was constructed with, and replaces it: "
+            f"{loaded!r} in place of {own!r}. To keep the new one: load_state_dict(..., keep_schedule=True).",
+            UserWarning,
+            stacklevel=6,
+        )
+    return loaded

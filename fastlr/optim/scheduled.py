@@ -1,0 +1,249 @@
+"""The base of fastlr's optimizers: torch's manners, and hyper-parameters that may follow schedules."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+
+from fastlr import _core
+from fastlr.optim import groups
+from fastlr.schedules import Schedule
+
+# What _core.SgdStep.prepare() leaves to torch's operators: (group index, lr, momentum, weight decay, parameters).
+Left: TypeAlias = "list[tuple[int, float, float, float, list[torch.Tensor]]]"
+
+_NOTICES: dict[int, str] = {
+    _core.NOTICE_OVERRIDDEN: (
+        "A hyper-parameter that follows a schedule was written from outside, in optimizer.param_groups. The written "
+        "value is used, and the schedule waits until its own value is back. To change the schedule use "
+        "optimizer.set_schedule() or the group's lr_scale; a caller that insists on a scheduler takes "
+        "fastlr.LRScheduler(optimizer), which only follows."
+    ),
+    _core.NOTICE_ENDED_AT_ZERO: (
+        "The learning-rate schedule is over and its last value is 0: this update and those after it change nothing. "
+        "Make the schedule as long as the training, or append a piece with `>>`."
+    ),
+}
+
+
+class ScheduledOptimizer(Optimizer):
+    """An optimizer whose step evaluates schedules natively.
+
+    ``group["lr"]`` is always a float (or the caller's tensor): what the next update uses. The schedules stand beside
+    it in ``group["lr_schedule"]``, ``group["momentum_schedule"]`` and so on.
+    """
+
+    # The hyper-parameters that may follow a schedule; the first is the learning rate.
+    scheduled: ClassVar[tuple[str, ...]] = ("lr",)
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        self._forget_plan()
+        self._placeholder = False  # buffers exist that no update has written
+        self._noticed: set[int] = set()
+        self._keep_schedule = False
+        for name in self.scheduled:
+            value = defaults[name]
+            defaults[groups.schedule_key(name)] = value if isinstance(value, Schedule) else None
+            defaults[name] = value(0) if isinstance(value, Schedule) else value
+        super().__init__(params, {**defaults, **groups.OWN_DEFAULTS})
+
+    # To be given by each rule.
+
+    @abstractmethod
+    def _check_group(self, group: dict[str, Any]) -> None:
+        """Raise ValueError for hyper-parameters that the rule does not take."""
+
+    @abstractmethod
+    def _fallback(self, left: Left) -> None:
+        """Update with torch's operators what the core does not take."""
+
+    # The step.
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Do one update of every parameter that has a gradient.
+
+        Args:
+            closure: Reevaluates the model and returns the loss, as in torch.
+
+        Returns:
+            What ``closure`` returned, else None.
+
+        Raises:
+            RuntimeError: A gradient has another dtype, shape or device than its parameter.
+            ValueError: A hyper-parameter in a group is not a number. In both cases nothing has been changed.
+        """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        ):
+            return self._hooked_step() if closure is None else self._hooked_step(closure)
+        return self._update(closure)
+
+    # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _update(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if not self.state and self._only_initialises():
+            return loss
+        plan = self._plan
+        left = plan.prepare(self.param_groups, self.state, self._placeholder)
+        if left is not None:
+            try:
+                with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
+                    self._fallback(left)
+            except BaseException:
+                plan.abandon()
+                raise
+        notices = plan.finish()
+        self._placeholder = False
+        if notices:
+            self._notify(notices)
+        return loss
+
+    _hooked_step = Optimizer.profile_hook_step(_update)
+
+    def _notify(self, notices: int) -> None:
+        for notice, text in _NOTICES.items():
+            if notices & notice and notice not in self._noticed:
+                self._noticed.add(notice)
+                warnings.warn(text, UserWarning, stacklevel=4)
+
+    def _only_initialises(self) -> bool:
+        """Whether this step only has to create the state, as torch.distributed.checkpoint asks for before it saves.
+
+        It steps with every rate and every gradient set to 0: parameters cannot change, so nothing is counted, and the
+        first real update stays a first one.
+        """
+        with_grad: list[tuple[dict[str, Any], torch.Tensor]] = []
+        for group in self.param_groups:
+            if group["lr"] != 0:
+                return False
+            with_grad += [(group, param) for param in group["params"] if param.grad is not None]
+        if not with_grad or any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad):  # type: ignore[union-attr]
+            return False
+        self._create_state(with_grad)
+        self._placeholder = bool(self.state)
+        return True
+
+    @abstractmethod
+    def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
+        """Allocate zeroed state for the parameters."""
+
+    # Groups and schedules.
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's; ``lr`` (and what else may be scheduled) takes a schedule, a group's own float is constant."""
+        if isinstance(param_group, dict):
+            groups.prepare(param_group, self.defaults, self.scheduled, self._check_group)
+            if self.param_groups:
+                param_group["step_count"] = self.step_count
+                param_group["held_steps"] = 0
+        super().add_param_group(param_group)
+        groups.mirror(self.param_groups[-1], self.scheduled)
+
+    @property
+    def step_count(self) -> int:
+        """The number of updates done. Settable, for state that does not carry it, such as torch's own."""
+        return int(self.param_groups[0]["step_count"])
+
+    @step_count.setter
+    def step_count(self, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise ValueError(f"Invalid step_count: {count!r}. Give the number of updates done, an int >= 0.")
+        for group in self.param_groups:
+            group["step_count"] = count
+            group["held_steps"] = 0
+            groups.mirror(group, self.scheduled)
+        self._forget_plan()
+
+    def set_schedule(self, *, group: int | None = None, **values: Schedule | float) -> None:
+        """Replace schedules, keeping the count: the next update uses the new schedule at ``step_count``.
+
+        Args:
+            group: The index of a parameter group; None for all.
+            **values: ``lr=``, and the rule's other hyper-parameters that may be scheduled. A float makes it constant.
+
+        Raises:
+            TypeError: A name that cannot be scheduled.
+            ValueError: A value that the rule does not take. Nothing has been changed.
+        """
+        for name in values:
+            if name not in self.scheduled:
+                raise TypeError(f"Not a scheduled hyper-parameter: {name!r}. Use one of {', '.join(self.scheduled)}.")
+        targets = self.param_groups if group is None else [self.param_groups[group]]
+        changed = [groups.replaced(target, values) for target in targets]
+        for entries in changed:
+            self._check_group(entries)
+        for target, entries in zip(targets, changed, strict=True):
+            target.update(entries)
+            groups.mirror(target, self.scheduled)
+        self._forget_plan()
+
+    # State.
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's, and loadable by it; schedules as JSON strings, so that ``weights_only=True`` reads it back."""
+        state = super().state_dict()
+        for group in state["param_groups"]:
+            groups.pack(group, self.scheduled)
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
+        """Load a state dict of this class or of torch's.
+
+        A schedule in the checkpoint is installed; where the optimizer was constructed with another one the
+        checkpoint's wins, with a warning that shows both. A state without schedules loads under the optimizer's own.
+
+        Args:
+            state_dict: What ``state_dict()`` returned.
+            keep_schedule: Keep the schedules that this optimizer was constructed with.
+
+        Raises:
+            ValueError: The state does not fit. Nothing has been changed.
+        """
+        self._keep_schedule = keep_schedule
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            self._keep_schedule = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_placeholder": self._placeholder, "_noticed": self._noticed}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "param_groups" in state:
+            groups.check_state(state["param_groups"], state["state"])
+            known = self.__dict__.get("param_groups")
+            first_updates = [group.get("step_count") == 0 for group in state["param_groups"]]
+            groups.adopt(state["param_groups"], known, self.scheduled, keep=self.__dict__.get("_keep_schedule", False))
+            # Buffers of a checkpoint that was written before the first update are not to be read.
+            self._placeholder = all(first_updates) and bool(state["state"])
+        self.__dict__.setdefault("_noticed", set())
+        self.__dict__.setdefault("_keep_schedule", False)
+        super().__setstate__(state)
+        self._forget_plan()
+
+    def _forget_plan(self) -> None:
+        self._plan = _core.SgdStep()
+
+
+def check_number(name: str, value: Any, label: str) -> None:
+    """Raise ValueError unless the value (a schedule: all its values) is a finite number >= 0."""
+    low = value.minimum_value if isinstance(value, Schedule) else value
+    if not low >= 0.0 or (not isinstance(value, Schedule) and not math.isfinite(value)):
+        shown = f"{value!r}, which goes down to {low}" if isinstance(value, Schedule) else f"{value}"
+        raise ValueError(f"Invalid {label}: {shown}. Give {name} as a finite number >= 0 or a schedule of such.")

@@ -1,0 +1,169 @@
+"""Stochastic gradient descent, as torch.optim.SGD, in one native pass that follows a schedule."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch.optim.optimizer import ParamsT
+from torch.optim.sgd import sgd as torch_sgd
+
+from fastlr.optim import groups
+from fastlr.optim.scheduled import Left, ScheduledOptimizer, check_number
+from fastlr.schedules import Schedule
+
+
+class SGD(ScheduledOptimizer):
+    r"""Stochastic gradient descent, optionally with momentum.
+
+    With :math:`g` the gradient (negated for ``maximize``), :math:`p` the parameter, :math:`\lambda` weight decay,
+    :math:`\mu` momentum, :math:`\tau` dampening and :math:`\gamma_t` the rate of update t (t = updates done before)::
+
+        x = g + weight_decay * p
+        b = x at a parameter's first update, else momentum * b + (1 - dampening) * x
+        x = x + momentum * b if nesterov, else b       (x as it is without momentum)
+        p = p - lr(t) * x
+
+    Source: torch.optim.SGD, whose arguments, defaults, errors and state these are; in float32 and float64 the results
+    are the bits of its ``foreach=False, fused=False``. 16-bit parameters are computed in float32 and rounded once.
+
+    Args:
+        params: Parameters, named parameters, or dicts of groups.
+        lr: A float >= 0, a tensor of 1 element, or a schedule of the number of updates done. Per group as well;
+            ``lr_scale`` in a group multiplies its schedule.
+        momentum: A float >= 0 or a schedule.
+        dampening: Weight taken from the gradient once there is a buffer.
+        weight_decay: L2 penalty, a float >= 0, a tensor, or a schedule.
+        nesterov: Nesterov momentum; needs momentum and no dampening.
+        maximize: Ascend instead.
+        foreach: Accepted for torch's sake; it says how torch's operators go through what the core does not take.
+        differentiable: Have autograd follow the step; torch's operators then do all of it.
+        fused: Accepted for torch's sake; True refuses what only torch's operators could update.
+
+    Raises:
+        ValueError: A hyper-parameter is negative, not finite, or a schedule that goes below 0; nesterov without
+            momentum; no parameters.
+        RuntimeError: ``fused`` together with ``foreach`` or ``differentiable``.
+        TypeError: ``params`` is not an iterable of tensors or dicts.
+
+    >>> weight = torch.nn.Parameter(torch.ones(2))
+    >>> optimizer = SGD([weight], lr=0.5)
+    >>> weight.grad = torch.ones(2)
+    >>> optimizer.step()
+    >>> weight.tolist(), optimizer.step_count
+    ([0.5, 0.5], 1)
+    """
+
+    scheduled: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | torch.Tensor | Schedule = 1e-3,
+        momentum: float | Schedule = 0,
+        dampening: float = 0,
+        weight_decay: float | torch.Tensor | Schedule = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        if isinstance(lr, torch.Tensor) and lr.numel() != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        self._check_values(defaults)
+        if fused and differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if fused and foreach:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for group in state.get("param_groups", ()):
+            for name, default in _TORCH_DEFAULTS.items():
+                group.setdefault(name, default)
+        super().__setstate__(state)
+
+    def _check_values(self, values: dict[str, Any]) -> None:
+        check_number("lr", values["lr"], "learning rate")
+        check_number("momentum", values["momentum"], "momentum value")
+        check_number("weight_decay", values["weight_decay"], "weight_decay value")
+        momentum, dampening = values["momentum"], values["dampening"]
+        if not abs(dampening) < float("inf"):
+            raise ValueError(f"Invalid dampening: {dampening}. Give a finite number.")
+        highest = momentum.peak if isinstance(momentum, Schedule) else momentum
+        if values["nesterov"] and (highest <= 0 or dampening != 0):
+            raise ValueError(
+                "Nesterov momentum requires a momentum and zero dampening: "
+                f"momentum {momentum!r}, dampening {dampening}. Give momentum > 0 and dampening=0."
+            )
+
+    def _check_group(self, group: dict[str, Any]) -> None:
+        groups.check_scale(group)
+        self._check_values({**group, **groups.followed(group, self.scheduled)})
+
+    def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
+        for group, param in with_grad:
+            if group["momentum"] != 0:
+                self.state[param]["momentum_buffer"] = torch.zeros_like(param)
+
+    def _fallback(self, left: Left) -> None:
+        for index, _, _, _, params in left:
+            if self.param_groups[index]["fused"]:
+                _check_fused(params)
+        for index, lr, momentum, weight_decay, params in left:
+            group = self.param_groups[index]
+            buffers = [self._buffer(param) for param in params]
+            torch_sgd(
+                params,
+                [param.grad for param in params],  # type: ignore[misc]
+                buffers,
+                has_sparse_grad=any(param.grad.is_sparse for param in params),  # type: ignore[union-attr]
+                foreach=False if group["differentiable"] else group["foreach"],
+                fused=False if group["differentiable"] or group["foreach"] is not None else None,
+                lr=lr if group["lr_schedule"] is not None else group["lr"],
+                momentum=momentum,
+                weight_decay=weight_decay if group["weight_decay_schedule"] is not None else group["weight_decay"],
+                dampening=group["dampening"],
+                nesterov=group["nesterov"],
+                maximize=group["maximize"],
+            )
+            if momentum != 0:
+                for param, buffer in zip(params, buffers, strict=True):
+                    self.state[param]["momentum_buffer"] = buffer
+
+    def _buffer(self, param: torch.Tensor) -> torch.Tensor | None:
+        if self._placeholder or param not in self.state:
+            return None
+        buffer: torch.Tensor | None = self.state[param].get("momentum_buffer")
+        return buffer
+
+
+_TORCH_DEFAULTS: dict[str, Any] = {
+    "nesterov": False,
+    "maximize": False,
+    "foreach": None,
+    "differentiable": False,
+    "fused": None,
+}
+
+
+def _check_fused(params: list[torch.Tensor]) -> None:
+    for param in params:
+        if not param.is_floating_point() or param.grad.is_sparse:  # type: ignore[union-attr]
+            raise RuntimeError(
+                "`fused=True` requires dense floating point parameters and gradients: "
+                f"{param.dtype} on {param.device}. Leave fused at None."
+            )
