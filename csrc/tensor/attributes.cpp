@@ -2,6 +2,8 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string>
+
 namespace py = pybind11;
 
 namespace fastlr {
@@ -48,10 +50,7 @@ void read(const py::handle& tensor, TensorView& out) {
   out.strides = out.own + TensorView::kMaxOwnDims;
   out.dtype = dtype_of(tensor.attr("dtype"));
   const py::object device = tensor.attr("device");
-  const bool cpu = device.attr("type").cast<std::string>() == "cpu";
-  const py::object index = device.attr("index");
-  out.device_type = cpu ? TensorView::kCpu : 0;
-  out.device_index = cpu || index.is_none() ? 0 : index.cast<int32_t>();
+  out.device_type = device.attr("type").cast<std::string>() == "cpu" ? TensorView::kCpu : 0;
   out.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
 }
 

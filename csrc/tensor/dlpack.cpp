@@ -5,51 +5,37 @@
 #include <cstring>
 
 #include "tensor/attributes.h"
+#include "tensor/direct.h"
+#include "tensor/dlpack_abi.h"
 
 namespace fastlr {
 namespace {
-
-// The layouts of DLPack 1.x (github.com/dmlc/dlpack, dlpack.h), as far as they are read here.
-struct DLDevice {
-  int32_t type;
-  int32_t id;
-};
-struct DLDataType {
-  uint8_t code;
-  uint8_t bits;
-  uint16_t lanes;
-};
-struct DLTensor {
-  void* data;
-  DLDevice device;
-  int32_t ndim;
-  DLDataType dtype;
-  int64_t* shape;
-  int64_t* strides;
-  uint64_t byte_offset;
-};
-struct ExchangeTable {
-  uint32_t major;
-  uint32_t minor;
-  ExchangeTable* previous;
-  void* managed_tensor_allocator;
-  void* managed_tensor_from_py_object;
-  void* managed_tensor_to_py_object;
-  int (*dltensor_from_py_object)(void* py_object, DLTensor* out);
-  int (*current_work_stream)(int32_t device_type, int32_t device_id, void** out);
-};
-
-constexpr uint32_t kMajor = 1;
 
 // What is known of a Python type of tensors. A few types serve a whole training, so a short list is searched.
 struct TensorType {
   PyTypeObject* type;  // kept alive, so that its address is never another type's
   const ExchangeTable* table;
+  const Direct* direct;
   getter grad;  // the C function behind the `grad` attribute, unless the type overrides it
   void* closure;
 };
 
+// The best way that may be taken; the slower ones are for older torch, and for tests.
+enum class Way { direct, dlpack, attributes };
+
+Way allowed() {
+  static const Way way = [] {
+    const char* wanted = std::getenv("FASTLR_TENSOR_ACCESS");
+    if (wanted == nullptr) return Way::direct;
+    return std::strcmp(wanted, "attributes") == 0 ? Way::attributes
+           : std::strcmp(wanted, "dlpack") == 0   ? Way::dlpack
+                                                  : Way::direct;
+  }();
+  return way;
+}
+
 const ExchangeTable* exchange_table(PyTypeObject* type) {
+  if (allowed() == Way::attributes) return nullptr;
   PyObject* capsule = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__dlpack_c_exchange_api__");
   if (capsule == nullptr) {
     PyErr_Clear();
@@ -57,14 +43,16 @@ const ExchangeTable* exchange_table(PyTypeObject* type) {
   }
   auto* table = static_cast<ExchangeTable*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
   if (table == nullptr) PyErr_Clear();
-  while (table != nullptr && table->major != kMajor) table = table->previous;
+  while (table != nullptr && table->major != kDLPackMajor) table = table->previous;
   Py_DECREF(capsule);
   return table != nullptr && table->dltensor_from_py_object != nullptr ? table : nullptr;
 }
 
 TensorType learn(PyTypeObject* type) {
-  TensorType known{type, exchange_table(type), nullptr, nullptr};
+  TensorType known{type, exchange_table(type), nullptr, nullptr, nullptr};
   Py_INCREF(type);
+  const Direct* direct = allowed() == Way::direct && known.table != nullptr ? find_direct() : nullptr;
+  if (direct != nullptr && direct->knows(type)) known.direct = direct;
   PyObject* attribute = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "grad");
   if (attribute == nullptr) {
     PyErr_Clear();
@@ -101,51 +89,88 @@ DType dtype_of(const DLDataType& dtype) {
                             : DType::unsupported;
 }
 
-bool attributes_forced() {
-  static const bool forced = [] {
-    const char* wanted = std::getenv("FASTLR_TENSOR_ACCESS");
-    return wanted != nullptr && std::strcmp(wanted, "attributes") == 0;
-  }();
-  return forced;
-}
-
-}  // namespace
-
-const char* tensor_access() {
-  PyObject* torch = PyImport_ImportModule("torch");
-  PyObject* type = torch == nullptr ? nullptr : PyObject_GetAttrString(torch, "Tensor");
-  const bool table = type != nullptr && exchange_table(reinterpret_cast<PyTypeObject*>(type)) != nullptr;
-  Py_XDECREF(type);
-  Py_XDECREF(torch);
-  PyErr_Clear();
-  return table && !attributes_forced() ? "dlpack" : "attributes";
-}
-
-Access view(PyObject* tensor, TensorView& out) {
-  const TensorType& type = type_of(tensor);
-  if (type.table == nullptr || attributes_forced()) return view_attributes(tensor, out);
-  DLTensor raw;
-  if (type.table->dltensor_from_py_object(tensor, &raw) != 0) {
-    PyErr_Clear();
-    return Access::foreign;
-  }
+Access read(const DLTensor& raw, TensorView& out) {
   out.data = static_cast<char*>(raw.data) + raw.byte_offset;
   out.shape = raw.shape;
   out.strides = raw.strides;
   out.ndim = raw.ndim;
   out.dtype = dtype_of(raw.dtype);
   out.device_type = raw.device.type;
-  out.device_index = raw.device.id;
   out.size = 1;
   for (int i = 0; i < raw.ndim; ++i) out.size *= raw.shape[i];
   // A wrapper around other tensors reports elements but has no memory of its own.
   return raw.data == nullptr && out.size > 0 ? Access::foreign : Access::native;
 }
 
+Access read(const Direct& direct, TensorHandle tensor, TensorView& out) {
+  DLTensor raw;
+  try {
+    direct.to_dlpack(tensor, &raw);
+  } catch (...) {
+    return Access::foreign;
+  }
+  return read(raw, out);
+}
+
+}  // namespace
+
+const char* tensor_access() {
+  PyObject* torch = PyImport_ImportModule("torch");
+  PyObject* tensor = torch == nullptr ? nullptr : PyObject_GetAttrString(torch, "Tensor");
+  const TensorType known = tensor == nullptr ? TensorType{} : learn(reinterpret_cast<PyTypeObject*>(tensor));
+  Py_XDECREF(known.type);
+  Py_XDECREF(tensor);
+  Py_XDECREF(torch);
+  PyErr_Clear();
+  return known.direct != nullptr ? "direct" : known.table != nullptr ? "dlpack" : "attributes";
+}
+
+Access view(PyObject* tensor, TensorView& out) {
+  const TensorType& type = type_of(tensor);
+  if (type.direct != nullptr) return read(*type.direct, type.direct->handle(tensor), out);
+  if (type.table == nullptr) return view_attributes(tensor, out);
+  DLTensor raw;
+  if (type.table->dltensor_from_py_object(tensor, &raw) != 0) {
+    PyErr_Clear();
+    return Access::foreign;
+  }
+  return read(raw, out);
+}
+
 PyObject* gradient(PyObject* tensor) {
   static PyObject* const kGrad = PyUnicode_InternFromString("grad");
   const TensorType& type = type_of(tensor);
-  return type.grad != nullptr ? type.grad(tensor, type.closure) : PyObject_GetAttr(tensor, kGrad);
+  PyObject* grad = type.grad != nullptr ? type.grad(tensor, type.closure) : PyObject_GetAttr(tensor, kGrad);
+  if (grad == nullptr) PyErr_Clear();
+  return grad;
+}
+
+Access view_gradient(PyObject* tensor, TensorView& out, PyObject** owner) {
+  *owner = nullptr;
+  const TensorType& type = type_of(tensor);
+  if (type.direct != nullptr) {
+    const TensorHandle grad = type.direct->grad(*type.direct->handle(tensor));
+    return *grad == type.direct->undefined ? Access::none : read(*type.direct, grad, out);
+  }
+  PyObject* grad = gradient(tensor);
+  if (grad == nullptr) return Access::foreign;
+  if (grad == Py_None) {
+    Py_DECREF(grad);
+    return Access::none;
+  }
+  *owner = grad;
+  return view(grad, out);
+}
+
+bool bump_version(PyObject* tensor) {
+  const TensorType& type = type_of(tensor);
+  if (type.direct == nullptr) return false;
+  try {
+    type.direct->bump_version(type.direct->handle(tensor));
+  } catch (...) {
+    return false;
+  }
+  return true;
 }
 
 bool same_shape(const TensorView& a, const TensorView& b) {

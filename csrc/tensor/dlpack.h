@@ -1,5 +1,5 @@
-// A Python tensor as plain memory, through the DLPack C exchange table that torch >= 2.10 publishes on its tensor type,
-// or through the tensor's attributes where there is no table. No torch header and no torch library.
+// A Python tensor as plain memory, without torch's headers: directly, or through the DLPack C exchange table that
+// torch >= 2.10 publishes on its tensor type, or through the tensor's attributes.
 #pragma once
 
 #include <Python.h>
@@ -12,7 +12,12 @@ namespace fastlr {
 
 // Valid while the tensor lives and is not resized.
 struct TensorView {
+  static constexpr int32_t kCpu = 1;  // DLPack's number
   static constexpr int kMaxOwnDims = 12;
+
+  TensorView() = default;
+  TensorView(const TensorView&) = delete;  // shape may point into the view itself
+  TensorView& operator=(const TensorView&) = delete;
 
   void* data;
   const int64_t* shape;
@@ -20,23 +25,30 @@ struct TensorView {
   int64_t size;
   int32_t ndim;
   DType dtype;
-  int32_t device_type;  // DLPack's numbers; kCpu, or something that the CPU core does not take
-  int32_t device_index;
+  int32_t device_type;
   int64_t own[2 * kMaxOwnDims];  // shape and strides where they had to be copied
-
-  static constexpr int32_t kCpu = 1;
 };
 
-enum class Access { native, foreign };  // foreign: sparse, wrapped, of an unknown type, or without memory of its own
+enum class Access {
+  none,     // no gradient
+  native,   // plain strided memory
+  foreign,  // sparse, wrapped, of an unknown type, or without memory of its own
+};
 
-// Chosen once: "dlpack" or "attributes" (torch < 2.10, or FASTLR_TENSOR_ACCESS=attributes).
+// "direct", "dlpack" or "attributes": the best that this torch offers, or what FASTLR_TENSOR_ACCESS asks for.
 const char* tensor_access();
 
 // Never raises: what cannot be read as plain memory is foreign.
 Access view(PyObject* tensor, TensorView& out);
 
-// tensor.grad as a new reference. nullptr: a Python error is set.
+// The tensor's gradient. `owner` gets a reference that keeps it alive, or nullptr where it was read without one.
+Access view_gradient(PyObject* tensor, TensorView& out, PyObject** owner);
+
+// tensor.grad as a new reference; nullptr, and no error set, where Python raised.
 PyObject* gradient(PyObject* tensor);
+
+// Marks the tensor as written, so that a stale backward raises. False: the caller has to ask torch.
+bool bump_version(PyObject* tensor);
 
 bool same_shape(const TensorView& a, const TensorView& b);
 bool same_strides(const TensorView& a, const TensorView& b);

@@ -49,7 +49,7 @@ py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool 
   try {
     while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
     groups_.resize(groups.size());
-    for (size_t i = 0; i < groups_.size(); ++i) {
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
       PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
       groups_[i]->read(group);
       plan_.add_group(groups_[i]->hyper());
@@ -62,7 +62,7 @@ py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool 
   return fallback_.empty() ? py::object(py::none()) : py::object(fallback_);
 }
 
-void SgdStep::gather_group(size_t index, PyObject* group) {
+void SgdStep::gather_group(std::size_t index, PyObject* group) {
   PyObject* params = PyDict_GetItemWithError(group, names().params);
   if (params == nullptr || !PyList_Check(params)) {
     raise(ErrorKind::type, "A parameter group has no list of parameters", "group " + std::to_string(index),
@@ -72,37 +72,50 @@ void SgdStep::gather_group(size_t index, PyObject* group) {
   py::list left;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i, ++cursor_) {
     PyObject* param = PyList_GET_ITEM(params, i);
-    py::object grad = py::reinterpret_steal<py::object>(gradient(param));
-    if (!grad) throw py::error_already_set();
-    if (grad.is_none()) continue;
-    if (gather_param(param, std::move(grad), values)) {
-      written_.append(py::handle(param));
-    } else {
-      left.append(py::handle(param));
-    }
+    const Access access = gather_param(param, values);
+    if (access == Access::foreign) left.append(py::handle(param));
+    if (access == Access::native) written_.hold(param);
   }
+  current_ = nullptr;
   if (left.empty()) return;
+  hold_gradients();  // until finish(), torch's operators run
   const SgdHyper& hyper = values.hyper();
   fallback_.append(py::make_tuple(index, hyper.lr, hyper.momentum, hyper.weight_decay, left));
 }
 
-bool SgdStep::gather_param(PyObject* param, py::object grad, const Group& group) {
-  if (!kernels().updates || group.differentiable() || group.needs_autograd()) return false;
-  TensorView p;
+Access SgdStep::gather_param(PyObject* param, const Group& group) {
   TensorView g;
-  if (view(param, p) == Access::foreign || p.device_type != TensorView::kCpu) return false;
-  if (p.dtype == DType::unsupported || !dense(p)) return false;
-  if (view(grad.ptr(), g) == Access::foreign) return false;
+  PyObject* owner;
+  const Access access = view_gradient(param, g, &owner);
+  if (access == Access::none) return access;
+  if (owner == nullptr && holds_gradients_) owner = gradient(param);
+  alive_.take(owner);
+  current_ = param;
+  TensorView p;
+  if (!kernels().updates || group.differentiable() || group.needs_autograd()) return Access::foreign;
+  if (view(param, p) == Access::foreign || p.device_type != TensorView::kCpu) return Access::foreign;
+  if (p.dtype == DType::unsupported || access == Access::foreign || !dense(p)) return Access::foreign;
   check_gradient(p, g);
-  if (!same_strides(p, g)) {
-    grad = names().empty_like(py::handle(param)).attr("copy_")(grad);
-    if (view(grad.ptr(), g) == Access::foreign || !same_strides(p, g)) return false;
-  }
-  alive_.push_back(std::move(grad));
+  if (!same_strides(p, g) && !relay_gradient(param, p, g)) return Access::foreign;
   Span span{p.data, g.data, nullptr, p.size, false};
-  if (group.hyper().momentum != 0.0 && !add_state(param, p, span)) return false;
+  if (group.hyper().momentum != 0.0 && !add_state(param, p, span)) return Access::foreign;
   plan_.add(p.dtype, span);
-  return true;
+  return Access::native;
+}
+
+// A gradient that lies in another order than its parameter is copied into that order.
+bool SgdStep::relay_gradient(PyObject* param, const TensorView& like, TensorView& grad) {
+  hold_gradients();
+  py::object copy = names().empty_like(py::handle(param)).attr("copy_")(py::handle(param).attr("grad"));
+  alive_.hold(copy.ptr());
+  return view(copy.ptr(), grad) == Access::native && same_strides(like, grad);
+}
+
+// Gradients may be read without a reference while nothing else can run. Called before something can.
+void SgdStep::hold_gradients() {
+  if (std::exchange(holds_gradients_, true)) return;
+  for (PyObject* param : written_.objects()) alive_.take(gradient(param));
+  if (current_ != nullptr) alive_.take(gradient(current_));
 }
 
 // False: the buffer that the caller put there is not laid out like its parameter.
@@ -111,14 +124,15 @@ bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
   PyObject* held = entries == nullptr ? nullptr : PyDict_GetItemWithError(entries, names().momentum_buffer);
   TensorView buffer;
   if (held == nullptr || held == Py_None) {
+    hold_gradients();
     py::object fresh = names().empty_like(py::handle(param));
-    if (view(fresh.ptr(), buffer) == Access::foreign || !same_strides(buffer, like)) return false;
+    if (view(fresh.ptr(), buffer) != Access::native || !same_strides(buffer, like)) return false;
     new_buffers_.push_back({param, std::move(fresh)});
     span.first = true;
   } else {
-    if (view(held, buffer) == Access::foreign || buffer.device_type != TensorView::kCpu) return false;
+    if (view(held, buffer) != Access::native || buffer.device_type != TensorView::kCpu) return false;
     if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
-    alive_.push_back(py::reinterpret_borrow<py::object>(held));
+    alive_.hold(held);
     span.first = placeholder_;
   }
   span.state = buffer.data;
@@ -138,6 +152,7 @@ PyObject* SgdStep::state_of(PyObject* param) {
     behind_ = next;
     return PyDict_Check(value) ? value : nullptr;
   }
+  hold_gradients();
   PyObject* found = PyDict_GetItemWithError(state_.ptr(), param);
   if (found == nullptr && PyErr_Occurred()) throw py::error_already_set();
   if (found != nullptr && !std::exchange(searched_, true)) {
@@ -157,13 +172,14 @@ int SgdStep::finish() {
   if (plan_.elements() < kThreadedElements) {
     run(plan_, 1);
   } else {
+    hold_gradients();
     const int threads = names().get_num_threads().cast<int>();
     const py::gil_scoped_release released;
     run(plan_, threads);
   }
-  names().increment_version(written_);
+  mark_written();
   int notices = kNothing;
-  for (size_t i = 0; i < groups_.size(); ++i) {
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
     if (groups_[i]->overridden()) notices |= kOverridden;
     if (groups_[i]->ended_at_zero()) notices |= kEndedAtZero;
     groups_[i]->commit(PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(i)));
@@ -172,12 +188,22 @@ int SgdStep::finish() {
   return notices;
 }
 
+void SgdStep::mark_written() {
+  py::list left;
+  for (PyObject* param : written_.objects()) {
+    if (!bump_version(param)) left.append(py::handle(param));
+  }
+  if (!left.empty()) names().increment_version(left);
+}
+
 void SgdStep::abandon() {
   plan_.clear();
   new_buffers_.clear();
   alive_.clear();
-  written_ = py::list();
-  fallback_ = py::list();
+  written_.clear();
+  holds_gradients_ = false;
+  current_ = nullptr;
+  if (!fallback_.empty()) fallback_ = py::list();
   cursor_ = 0;
   behind_ = 0;
   searched_ = false;

@@ -18,6 +18,31 @@ namespace py = pybind11;
 // What finish() has to tell its caller.
 enum Notice : int { kNothing = 0, kOverridden = 1, kEndedAtZero = 2 };
 
+// Strong references, given back together.
+class References {
+ public:
+  References() = default;
+  ~References() { clear(); }
+  References(const References&) = delete;
+  References& operator=(const References&) = delete;
+
+  void take(PyObject* new_reference) {
+    if (new_reference != nullptr) held_.push_back(new_reference);
+  }
+  void hold(PyObject* borrowed) { held_.push_back(Py_NewRef(borrowed)); }
+  void clear() {
+    std::vector<PyObject*> given_back;
+    given_back.swap(held_);  // a destructor may run any code
+    for (PyObject* object : given_back) Py_DECREF(object);
+    given_back.clear();
+    if (held_.empty()) held_.swap(given_back);  // keeps the capacity
+  }
+  const std::vector<PyObject*>& objects() const { return held_; }
+
+ private:
+  std::vector<PyObject*> held_;
+};
+
 class SgdStep {
  public:
   // Reads and checks everything. Returns None when the core takes it all, else a list with an entry
@@ -35,21 +60,26 @@ class SgdStep {
     py::object buffer;
   };
 
-  void gather_group(size_t index, PyObject* group);
-  bool gather_param(PyObject* param, py::object grad, const Group& group);
-  bool add_state(PyObject* param, const TensorView& view, Span& span);
+  void gather_group(std::size_t index, PyObject* group);
+  Access gather_param(PyObject* param, const Group& group);
+  bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
+  bool add_state(PyObject* param, const TensorView& like, Span& span);
   PyObject* state_of(PyObject* param);
+  void hold_gradients();
+  void mark_written();
 
   Plan plan_;
   std::vector<std::unique_ptr<Group>> groups_;
   py::list group_dicts_;
   py::dict state_;
   bool placeholder_ = false;
-  std::vector<py::object> alive_;  // this step's gradients and buffers
-  py::list written_;               // this step's parameters
+  References written_;  // this step's parameters
+  References alive_;    // this step's buffers, and gradients once they are held
+  bool holds_gradients_ = false;
+  PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;
   std::vector<NewBuffer> new_buffers_;
-  size_t cursor_ = 0;              // the parameter's place among all
+  std::size_t cursor_ = 0;         // the parameter's place among all
   std::vector<Py_ssize_t> hints_;  // where state_ held the parameter at that place last time
   Py_ssize_t behind_ = 0;          // the place in state_ behind the parameter found last
   bool searched_ = false;

@@ -243,6 +243,7 @@ class ScheduledOptimizer(Optimizer):
 
 def check_number(name: str, value: Any, label: str) -> None:
     """Raise ValueError unless the value (a schedule: all its values) is a finite number >= 0."""
+    value = value.detach() if isinstance(value, torch.Tensor) else value
     low = value.minimum_value if isinstance(value, Schedule) else value
     if not low >= 0.0 or (not isinstance(value, Schedule) and not math.isfinite(value)):
         shown = f"{value!r}, which goes down to {low}" if isinstance(value, Schedule) else f"{value}"

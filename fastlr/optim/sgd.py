@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd as torch_sgd
+from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from fastlr.optim import groups
 from fastlr.optim.scheduled import Left, ScheduledOptimizer, check_number
@@ -161,9 +162,10 @@ _TORCH_DEFAULTS: dict[str, Any] = {
 
 
 def _check_fused(params: list[torch.Tensor]) -> None:
+    devices = _get_fused_kernels_supported_devices()
     for param in params:
-        if not param.is_floating_point() or param.grad.is_sparse:  # type: ignore[union-attr]
+        if param.device.type not in devices or not param.is_floating_point() or param.grad.is_sparse:  # type: ignore[union-attr]
             raise RuntimeError(
-                "`fused=True` requires dense floating point parameters and gradients: "
+                f"`fused=True` requires dense floating point parameters and gradients on one of {', '.join(devices)}: "
                 f"{param.dtype} on {param.device}. Leave fused at None."
             )

@@ -1,0 +1,36 @@
+// The shortest way to torch's tensors: three functions of the libraries that torch has loaded already, found by name at
+// run time. A name spells out its argument types, so a torch that changed them has no such name, and the slower ways are
+// used; a trial on known tensors comes before the first use.
+#pragma once
+
+#include <Python.h>
+
+#include <cstddef>
+
+#include "tensor/dlpack_abi.h"
+
+namespace fastlr {
+
+// An at::Tensor is one pointer, to its implementation. Here it is passed by the address of that pointer.
+using TensorHandle = const void* const*;
+
+struct Direct {
+  TensorHandle (*grad)(const void* implementation);
+  void (*to_dlpack)(TensorHandle tensor, DLTensor* out);
+  void (*bump_version)(TensorHandle tensor);
+  const void* undefined;   // the implementation behind a gradient that is not there
+  std::ptrdiff_t offset;   // of the at::Tensor in its Python object
+  PyTypeObject* tensor;    // torch.Tensor
+  PyTypeObject* parameter;  // torch.nn.Parameter
+
+  TensorHandle handle(PyObject* object) const {
+    return reinterpret_cast<TensorHandle>(reinterpret_cast<const char*>(object) + offset);
+  }
+  // A subclass may give its attributes another meaning.
+  bool knows(PyTypeObject* type) const { return type == tensor || type == parameter; }
+};
+
+// nullptr where the functions are not there, or the trial gave another result than Python's attributes.
+const Direct* find_direct();
+
+}  // namespace fastlr
