@@ -1,6 +1,5 @@
 #include "tensor/dlpack.h"
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -174,7 +173,11 @@ bool bump_version(PyObject* tensor) {
 }
 
 bool same_shape(const TensorView& a, const TensorView& b) {
-  return a.ndim == b.ndim && std::equal(a.shape, a.shape + a.ndim, b.shape);
+  if (a.ndim != b.ndim) return false;
+  for (int i = 0; i < a.ndim; ++i) {
+    if (a.shape[i] != b.shape[i]) return false;
+  }
+  return true;
 }
 
 bool same_strides(const TensorView& a, const TensorView& b) {

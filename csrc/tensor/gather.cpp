@@ -11,6 +11,7 @@ namespace {
 
 struct Names {
   PyObject* const params = PyUnicode_InternFromString("params");
+  PyObject* const fresh = PyUnicode_InternFromString("fresh");
   PyObject* const momentum_buffer = PyUnicode_InternFromString("momentum_buffer");
   py::object empty_like = py::module_::import("torch").attr("empty_like");
   py::object get_num_threads = py::module_::import("torch").attr("get_num_threads");
@@ -41,11 +42,11 @@ void check_gradient(const TensorView& param, const TensorView& grad) {
 
 }  // namespace
 
-py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool placeholder) {
+py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool some_fresh) {
   abandon();
   group_dicts_ = groups;
   state_ = state;
-  placeholder_ = placeholder;
+  some_fresh_ = some_fresh;
   try {
     while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
     groups_.resize(groups.size());
@@ -133,7 +134,8 @@ bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
     if (view(held, buffer) != Access::native || buffer.device_type != TensorView::kCpu) return false;
     if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
     alive_.hold(held);
-    span.first = placeholder_;
+    span.first = some_fresh_ && PyDict_GetItemWithError(entries, names().fresh) != nullptr;
+    if (span.first) fresh_.hold(entries);
   }
   span.state = buffer.data;
   return true;
@@ -169,6 +171,9 @@ int SgdStep::finish() {
     const py::object entries = state_[py::handle(made.param)];
     entries[py::handle(names().momentum_buffer)] = made.buffer;
   }
+  for (PyObject* entries : fresh_.objects()) {
+    if (PyDict_DelItem(entries, names().fresh) != 0) PyErr_Clear();
+  }
   if (plan_.elements() < kThreadedElements) {
     run(plan_, 1);
   } else {
@@ -200,6 +205,7 @@ void SgdStep::abandon() {
   plan_.clear();
   new_buffers_.clear();
   alive_.clear();
+  fresh_.clear();
   written_.clear();
   holds_gradients_ = false;
   current_ = nullptr;

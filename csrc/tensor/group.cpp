@@ -24,12 +24,18 @@ PyObject* entry(PyObject* group, PyObject* key) {
         "Put it back, or add the group with add_param_group().");
 }
 
-double number(PyObject* group, PyObject* key) {
-  PyObject* value = entry(group, key);
+double as_double(PyObject* value) {
   if (PyFloat_CheckExact(value)) return PyFloat_AS_DOUBLE(value);
   const py::object as_float = py::reinterpret_steal<py::object>(PyNumber_Float(value));
   if (!as_float) throw py::error_already_set();
   return PyFloat_AS_DOUBLE(as_float.ptr());
+}
+
+double number(PyObject* group, PyObject* key) {
+  const double value = as_double(entry(group, key));
+  if (!std::isnan(value)) return value;
+  raise(ErrorKind::value, "Invalid " + py::str(py::handle(key)).cast<std::string>() + " in a parameter group", "nan",
+        "Write a number there before step().");
 }
 
 int64_t integer(PyObject* group, PyObject* key) {
@@ -113,10 +119,6 @@ double Scheduled::read(PyObject* group, int64_t t, double scale) {
     if (needs_autograd_) return 0.0;
   }
   const double present = number(group, name_);
-  if (std::isnan(present)) {
-    raise(ErrorKind::value, "Invalid " + py::str(py::handle(name_)).cast<std::string>() + " in a parameter group",
-          "nan", "Write a number there before step().");
-  }
   if (program_ == nullptr) return present;
   const double scheduled = at(t) * scale;
   overridden_ = present != (known_ ? written_ : scheduled);

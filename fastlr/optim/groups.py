@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,9 @@ from fastlr.schedules import Schedule
 # What fastlr keeps in every group beside torch's own entries. Checkpointing tools carry entries of groups along, and
 # drop what stands anywhere else.
 OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "step_count": 0, "held_steps": 0}
+
+# Marks a parameter's state that was allocated before its first update and is not to be read by it.
+FRESH = "fresh"
 
 Group = dict[str, Any]
 
@@ -43,8 +45,18 @@ def prepare(group: Group, defaults: Group, names: Sequence[str], check: Callable
     group.update(own)
 
 
-def check_scale(group: Group) -> None:
-    """Raise ValueError unless the group's lr_scale is a finite number >= 0."""
+def check_counts(group: Group) -> None:
+    """Raise ValueError unless the group's counts are numbers of updates."""
+    done, held = group["step_count"], group["held_steps"]
+    if type(done) is not int or type(held) is not int or not 0 <= held <= done <= 2**62:
+        raise ValueError(
+            f"Invalid step_count {done!r} with held_steps {held!r}. Give ints, 0 <= held_steps <= step_count <= 2**62."
+        )
+
+
+def check_own(group: Group) -> None:
+    """Raise ValueError unless what fastlr keeps in a group is sound."""
+    check_counts(group)
     scale = group["lr_scale"]
     if not isinstance(scale, (int, float)) or not math.isfinite(scale) or scale < 0:
         raise ValueError(f"Invalid lr_scale: {scale!r}. Give a finite number >= 0.")
@@ -87,10 +99,16 @@ def pack(group: Group, names: Sequence[str]) -> None:
 
 
 def check_state(saved: list[Group], state: dict[Any, Any]) -> None:
-    """Raise ValueError where a loaded tensor has not the shape of its parameter."""
+    """Raise ValueError where a loaded tensor has not the shape of its parameter.
+
+    Distributed checkpointing puts an empty dict where a flat checkpoint lacks an entry: taken out.
+    """
     for group in saved:
         for param in group["params"]:
-            for name, value in state.get(param, {}).items():
+            entries = state.get(param, {})
+            for name in [name for name, value in entries.items() if isinstance(value, dict) and not value]:
+                del entries[name]
+            for name, value in entries.items():
                 if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != param.shape:
                     raise ValueError(
                         f"A loaded {name} has another shape than its parameter: {list(value.shape)} for "
@@ -102,27 +120,20 @@ def _unpacked(entry: Any) -> Schedule | None:
     return Schedule.from_json(entry) if isinstance(entry, str) else entry
 
 
-def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *, keep: bool) -> None:
-    """Make loaded groups complete: their schedules as objects, and what they lack from the groups known so far."""
+def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *, keep: bool) -> list[str]:
+    """Make loaded groups complete: their schedules as objects, and what they lack from the groups known so far.
+
+    Returns a line for each schedule of the known groups that another one replaces.
+    """
+    replacements = []
     for index, group in enumerate(saved):
         own = known[index] if known is not None and index < len(known) else None
         for name in names:
             key = schedule_key(name)
-            loaded = _unpacked(group.get(key))
-            group[key] = loaded if own is None else _chosen(loaded, own[key], f"group {index}, {name}", keep=keep)
+            loaded, mine = _unpacked(group.get(key)), None if own is None else own[key]
+            group[key] = mine if loaded is None or (keep and mine is not None) else loaded
+            if mine is not None and mine != group[key]:
+                replacements.append(f"{loaded!r} in place of {mine!r} (group {index}, {name})")
         for name, default in OWN_DEFAULTS.items():
             group.setdefault(name, default if own is None else own[name])
-        mirror(group, names)
-
-
-def _chosen(loaded: Schedule | None, own: Schedule | None, where: str, *, keep: bool) -> Schedule | None:
-    if loaded is None or (keep and own is not None):
-        return own
-    if own is not None and own != loaded:
-        warnings.warn(
-            f"The checkpoint has another schedule ({where}) than this optimizer was constructed with, and replaces it: "
-            f"{loaded!r} in place of {own!r}. To keep the new one: load_state_dict(..., keep_schedule=True).",
-            UserWarning,
-            stacklevel=6,
-        )
-    return loaded
+    return replacements

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fastlr import _core
+from fastlr._warn import warn
 from fastlr.optim import groups
 from fastlr.schedules import Schedule
 
@@ -45,9 +46,10 @@ class ScheduledOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._forget_plan()
-        self._placeholder = False  # buffers exist that no update has written
+        self._some_fresh = False  # state exists that no update has written
         self._noticed: set[int] = set()
         self._keep_schedule = False
+        self._replaced: list[str] = []  # what the last load replaced
         for name in self.scheduled:
             value = defaults[name]
             defaults[groups.schedule_key(name)] = value if isinstance(value, Schedule) else None
@@ -58,7 +60,11 @@ class ScheduledOptimizer(Optimizer):
 
     @abstractmethod
     def _check_group(self, group: dict[str, Any]) -> None:
-        """Raise ValueError for hyper-parameters that the rule does not take."""
+        """Raise ValueError for hyper-parameters that the rule does not take, by themselves or together."""
+
+    @abstractmethod
+    def _check_numbers(self, values: dict[str, Any]) -> None:
+        """Raise ValueError for hyper-parameters, each a number or a schedule, that are out of range by themselves."""
 
     @abstractmethod
     def _fallback(self, left: Left) -> None:
@@ -66,7 +72,7 @@ class ScheduledOptimizer(Optimizer):
 
     # The step.
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def _update(self, closure: Callable[[], Any] | None = None) -> Any:
         """Do one update of every parameter that has a gradient.
 
         Args:
@@ -79,20 +85,6 @@ class ScheduledOptimizer(Optimizer):
             RuntimeError: A gradient has another dtype, shape or device than its parameter.
             ValueError: A hyper-parameter in a group is not a number. In both cases nothing has been changed.
         """
-        if (
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or torch._C._autograd._profiler_enabled()
-        ):
-            return self._hooked_step() if closure is None else self._hooked_step(closure)
-        return self._update(closure)
-
-    # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
-    step.hooked = True  # type: ignore[attr-defined]
-
-    def _update(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -100,7 +92,7 @@ class ScheduledOptimizer(Optimizer):
         if not self.state and self._only_initialises():
             return loss
         plan = self._plan
-        left = plan.prepare(self.param_groups, self.state, self._placeholder)
+        left = plan.prepare(self.param_groups, self.state, self._some_fresh)
         if left is not None:
             try:
                 with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
@@ -109,18 +101,32 @@ class ScheduledOptimizer(Optimizer):
                 plan.abandon()
                 raise
         notices = plan.finish()
-        self._placeholder = False
         if notices:
             self._notify(notices)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_update)
 
+    @functools.wraps(_update)
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+            or torch._C._autograd._profiler_enabled()
+        ):
+            return self._hooked_step(*args, **kwargs)
+        return self._update(*args, **kwargs)
+
+    # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
+    step.hooked = True  # type: ignore[attr-defined]
+
     def _notify(self, notices: int) -> None:
         for notice, text in _NOTICES.items():
             if notices & notice and notice not in self._noticed:
                 self._noticed.add(notice)
-                warnings.warn(text, UserWarning, stacklevel=4)
+                warn(text)
 
     def _only_initialises(self) -> bool:
         """Whether this step only has to create the state, as torch.distributed.checkpoint asks for before it saves.
@@ -136,12 +142,12 @@ class ScheduledOptimizer(Optimizer):
         if not with_grad or any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad):  # type: ignore[union-attr]
             return False
         self._create_state(with_grad)
-        self._placeholder = bool(self.state)
+        self._some_fresh = bool(self.state)
         return True
 
     @abstractmethod
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
-        """Allocate zeroed state for the parameters."""
+        """Allocate zeroed state for the parameters, marked with ``groups.FRESH``: no update has written it."""
 
     # Groups and schedules.
 
@@ -162,8 +168,7 @@ class ScheduledOptimizer(Optimizer):
 
     @step_count.setter
     def step_count(self, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise ValueError(f"Invalid step_count: {count!r}. Give the number of updates done, an int >= 0.")
+        groups.check_counts({"step_count": count, "held_steps": 0})
         for group in self.param_groups:
             group["step_count"] = count
             group["held_steps"] = 0
@@ -215,25 +220,33 @@ class ScheduledOptimizer(Optimizer):
         Raises:
             ValueError: The state does not fit. Nothing has been changed.
         """
-        self._keep_schedule = keep_schedule
+        self._keep_schedule, self._replaced = keep_schedule, []
         try:
             super().load_state_dict(state_dict)
         finally:
             self._keep_schedule = False
+        if self._replaced:
+            warn(
+                "The checkpoint has another schedule than this optimizer was constructed with, and replaces it: "
+                f"{'; '.join(self._replaced)}. To keep the new one: load_state_dict(..., keep_schedule=True)."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_placeholder": self._placeholder, "_noticed": self._noticed}
+        return {**super().__getstate__(), "_noticed": self._noticed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "param_groups" in state:
             groups.check_state(state["param_groups"], state["state"])
             known = self.__dict__.get("param_groups")
-            first_updates = [group.get("step_count") == 0 for group in state["param_groups"]]
-            groups.adopt(state["param_groups"], known, self.scheduled, keep=self.__dict__.get("_keep_schedule", False))
-            # Buffers of a checkpoint that was written before the first update are not to be read.
-            self._placeholder = all(first_updates) and bool(state["state"])
+            keep = self.__dict__.get("_keep_schedule", False)
+            self._replaced = groups.adopt(state["param_groups"], known, self.scheduled, keep=keep)
+            for group in state["param_groups"]:
+                self._check_numbers({**group, **groups.followed(group, self.scheduled)})
+                groups.mirror(group, self.scheduled)
+            self._some_fresh = any(groups.FRESH in entries for entries in state["state"].values())
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
+        self.__dict__.setdefault("_replaced", [])
         super().__setstate__(state)
         self._forget_plan()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -97,13 +98,17 @@ class SGD(ScheduledOptimizer):
                 group.setdefault(name, default)
         super().__setstate__(state)
 
-    def _check_values(self, values: dict[str, Any]) -> None:
+    def _check_numbers(self, values: dict[str, Any]) -> None:
         check_number("lr", values["lr"], "learning rate")
         check_number("momentum", values["momentum"], "momentum value")
         check_number("weight_decay", values["weight_decay"], "weight_decay value")
+        if not math.isfinite(values["dampening"]):
+            raise ValueError(f"Invalid dampening: {values['dampening']}. Give a finite number.")
+        groups.check_own({**groups.OWN_DEFAULTS, **values})
+
+    def _check_values(self, values: dict[str, Any]) -> None:
+        self._check_numbers(values)
         momentum, dampening = values["momentum"], values["dampening"]
-        if not abs(dampening) < float("inf"):
-            raise ValueError(f"Invalid dampening: {dampening}. Give a finite number.")
         highest = momentum.peak if isinstance(momentum, Schedule) else momentum
         if values["nesterov"] and (highest <= 0 or dampening != 0):
             raise ValueError(
@@ -112,13 +117,12 @@ class SGD(ScheduledOptimizer):
             )
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        groups.check_scale(group)
         self._check_values({**group, **groups.followed(group, self.scheduled)})
 
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
         for group, param in with_grad:
             if group["momentum"] != 0:
-                self.state[param]["momentum_buffer"] = torch.zeros_like(param)
+                self.state[param] = {"momentum_buffer": torch.zeros_like(param), groups.FRESH: 1}
 
     def _fallback(self, left: Left) -> None:
         for index, _, _, _, params in left:
@@ -143,13 +147,12 @@ class SGD(ScheduledOptimizer):
             )
             if momentum != 0:
                 for param, buffer in zip(params, buffers, strict=True):
+                    self.state[param].pop(groups.FRESH, None)
                     self.state[param]["momentum_buffer"] = buffer
 
     def _buffer(self, param: torch.Tensor) -> torch.Tensor | None:
-        if self._placeholder or param not in self.state:
-            return None
-        buffer: torch.Tensor | None = self.state[param].get("momentum_buffer")
-        return buffer
+        entries = self.state.get(param, {})
+        return None if groups.FRESH in entries else entries.get("momentum_buffer")
 
 
 _TORCH_DEFAULTS: dict[str, Any] = {
