@@ -60,7 +60,7 @@ Access view_attributes(PyObject* object, TensorView& out) {
   const py::handle tensor(object);
   const py::handle type = py::type::handle_of(tensor);
   if (!type.is(torch().tensor) && !type.is(torch().parameter)) return Access::foreign;
-  if (!py::object(tensor.attr("layout")).is(torch().strided)) return Access::foreign;
+  if (!py::object(tensor.attr("layout")).is(torch().strided) || negated(object)) return Access::foreign;
   try {
     read(tensor, out);
   } catch (const py::error_already_set&) {

@@ -27,7 +27,8 @@ bool functions(Direct& out) {
   look_up("libc10.so", "_ZNK3c1010TensorImpl4gradEv", out.grad);
   look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensor", out.to_dlpack);
   look_up("libtorch_cpu.so", "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE", out.bump_version);
-  return out.grad != nullptr && out.to_dlpack != nullptr && out.bump_version != nullptr;
+  look_up("libtorch_cpu.so", "_ZN2at25compositeimplicitautograd6is_negERKNS_6TensorE", out.is_neg);
+  return out.grad != nullptr && out.to_dlpack != nullptr && out.bump_version != nullptr && out.is_neg != nullptr;
 }
 
 const void* implementation(const py::handle& tensor) {
@@ -64,6 +65,9 @@ bool trial(Direct& direct) {
   const py::object odd = torch.attr("arange")(24.0).attr("reshape")(2, 3, 4).attr("transpose")(0, 2)[py::int_(1)];
   const py::object param = torch.attr("nn").attr("Parameter")(torch.attr("zeros")(3));
   if (!offset(odd, param, direct) || !reads(direct, odd) || !reads(direct, param)) return false;
+
+  const py::object negated = torch.attr("_neg_view")(odd);
+  if (!direct.is_neg(direct.handle(negated.ptr())) || direct.is_neg(direct.handle(odd.ptr()))) return false;
 
   const void* inner = *direct.handle(param.ptr());
   direct.undefined = *direct.grad(inner);

@@ -104,6 +104,7 @@ Access read(const DLTensor& raw, TensorView& out) {
 Access read(const Direct& direct, TensorHandle tensor, TensorView& out) {
   DLTensor raw;
   try {
+    if (direct.is_neg(tensor)) return Access::foreign;
     direct.to_dlpack(tensor, &raw);
   } catch (...) {
     return Access::foreign;
@@ -112,6 +113,14 @@ Access read(const Direct& direct, TensorHandle tensor, TensorView& out) {
 }
 
 }  // namespace
+
+bool negated(PyObject* tensor) {
+  static PyObject* const kIsNeg = PyUnicode_InternFromString("is_neg");
+  PyObject* answer = PyObject_CallMethodNoArgs(tensor, kIsNeg);
+  if (answer == nullptr) PyErr_Clear();
+  Py_XDECREF(answer);
+  return answer == Py_True;
+}
 
 const char* tensor_access() {
   PyObject* torch = PyImport_ImportModule("torch");
@@ -129,6 +138,7 @@ Access view(PyObject* tensor, TensorView& out) {
   if (type.direct != nullptr) return read(*type.direct, type.direct->handle(tensor), out);
   if (type.table == nullptr) return view_attributes(tensor, out);
   DLTensor raw;
+  if (negated(tensor)) return Access::foreign;
   if (type.table->dltensor_from_py_object(tensor, &raw) != 0) {
     PyErr_Clear();
     return Access::foreign;

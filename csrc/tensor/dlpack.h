@@ -44,6 +44,9 @@ Access view(PyObject* tensor, TensorView& out);
 // The tensor's gradient. `owner` gets a reference that keeps it alive, or nullptr where it was read without one.
 Access view_gradient(PyObject* tensor, TensorView& out, PyObject** owner);
 
+// Whether the elements stand in memory with the other sign, as in z.conj().imag, which a view does not tell.
+bool negated(PyObject* tensor);
+
 // tensor.grad as a new reference; nullptr, and no error set, where Python raised.
 PyObject* gradient(PyObject* tensor);
 
