@@ -18,6 +18,7 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-[[noreturn]] void raise(ErrorKind kind, const std::string& problem, const std::string& value, const std::string& remedy);
+[[noreturn]] void raise(ErrorKind kind, const std::string& problem, const std::string& value,
+                        const std::string& remedy);
 
 }  // namespace fastlr

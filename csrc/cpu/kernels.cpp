@@ -41,13 +41,6 @@ void evaluate_steps(const ::fastlr::schedule::ProgramView& program, const int64_
   for (int64_t i = 0; i < count; ++i) out[i] = schedule::evaluate(program, steps[i]);
 }
 
-void stream_floats(float* __restrict a, float* __restrict b, const float* __restrict c, int64_t size) {
-  for (int64_t i = 0; i < size; ++i) {
-    b[i] += c[i];
-    a[i] += b[i];
-  }
-}
-
 }  // namespace
 
 #if defined(__x86_64__) && !defined(__FMA__)
@@ -60,8 +53,7 @@ extern const Kernels kKernels;
 const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH),
                           kUpdates,
                           evaluate_steps,
-                          {sgd_update<float>, sgd_update<double>, sgd_update<Half>, sgd_update<BFloat16>},
-                          stream_floats};
+                          {sgd_update<float>, sgd_update<double>, sgd_update<Half>, sgd_update<BFloat16>}};
 
 }  // namespace FASTLR_ARCH
 }  // namespace fastlr

@@ -23,7 +23,6 @@ struct Kernels {
   bool updates;  // false where fma would be a function call: such x86 uses torch's own operators
   void (*evaluate)(const schedule::ProgramView& program, const int64_t* steps, int64_t count, double* out);
   void (*sgd[kDTypeCount])(const SgdHyper& hyper, const Span& span);
-  void (*stream)(float* a, float* b, const float* c, int64_t size);  // the least traffic of a momentum step
 };
 
 const Kernels& kernels();

@@ -1,5 +1,5 @@
-// The one place with SGD arithmetic. In float32 and float64 the operations, their order and their roundings are those of
-// torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds.
+// The one place with SGD arithmetic. In float32 and float64 the operations, their order and their roundings are those
+// of torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds.
 #pragma once
 
 #include <cmath>

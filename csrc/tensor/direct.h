@@ -1,6 +1,6 @@
 // The shortest way to torch's tensors: a few functions of the libraries that torch has loaded already, found by name at
-// run time. A name spells out its argument types, so a torch that changed them has no such name, and the slower ways are
-// used; a trial on known tensors comes before the first use.
+// run time. A name spells out its argument types, so a torch that changed them has no such name, and the slower ways
+// are used; a trial on known tensors comes before the first use.
 #pragma once
 
 #include <Python.h>
@@ -19,10 +19,10 @@ struct Direct {
   void (*to_dlpack)(TensorHandle tensor, DLTensor* out);
   void (*bump_version)(TensorHandle tensor);
   bool (*is_neg)(TensorHandle tensor);  // the elements stand in memory with the other sign, as in z.conj().imag
-  const void* undefined;    // the implementation behind a gradient that is not there
-  std::ptrdiff_t offset;    // of the at::Tensor in its Python object
-  PyTypeObject* tensor;     // torch.Tensor
-  PyTypeObject* parameter;  // torch.nn.Parameter
+  const void* undefined;                // the implementation behind a gradient that is not there
+  std::ptrdiff_t offset;                // of the at::Tensor in its Python object
+  PyTypeObject* tensor;                 // torch.Tensor
+  PyTypeObject* parameter;              // torch.nn.Parameter
 
   TensorHandle handle(PyObject* object) const {
     return reinterpret_cast<TensorHandle>(reinterpret_cast<const char*>(object) + offset);
