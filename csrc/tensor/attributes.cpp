@@ -1,5 +1,6 @@
 #include "tensor/attributes.h"
 
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/pybind11.h>
 
 #include <string>
@@ -22,10 +23,9 @@ struct Torch {
   }
 };
 
-// Leaked on purpose: the interpreter may be gone when static objects are destroyed.
 const Torch& torch() {
-  static const Torch* found = new Torch();
-  return *found;
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<Torch> storage;
+  return storage.call_once_and_store_result([] { return Torch(); }).get_stored();
 }
 
 DType dtype_of(const py::handle& dtype) {

@@ -1,6 +1,7 @@
 #include "tensor/direct.h"
 
 #include <dlfcn.h>
+#include <pybind11/gil_safe_call_once.h>
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
@@ -62,8 +63,9 @@ bool trial(Direct& direct) {
   const py::module_ torch = py::module_::import("torch");
   direct.tensor = reinterpret_cast<PyTypeObject*>(py::object(torch.attr("Tensor")).release().ptr());
   direct.parameter = reinterpret_cast<PyTypeObject*>(py::object(torch.attr("nn").attr("Parameter")).release().ptr());
-  const py::object odd = torch.attr("arange")(24.0).attr("reshape")(2, 3, 4).attr("transpose")(0, 2)[py::int_(1)];
-  const py::object param = torch.attr("nn").attr("Parameter")(torch.attr("zeros")(3));
+  const auto cpu = py::arg("device") = "cpu";
+  const py::object odd = torch.attr("arange")(24.0, cpu).attr("reshape")(2, 3, 4).attr("transpose")(0, 2)[py::int_(1)];
+  const py::object param = torch.attr("nn").attr("Parameter")(torch.attr("zeros")(3, cpu));
   if (!offset(odd, param, direct) || !reads(direct, odd) || !reads(direct, param)) return false;
 
   const py::object negated = torch.attr("_neg_view")(odd);
@@ -71,7 +73,7 @@ bool trial(Direct& direct) {
 
   const void* inner = *direct.handle(param.ptr());
   direct.undefined = *direct.grad(inner);
-  param.attr("grad") = torch.attr("ones")(3);
+  param.attr("grad") = torch.attr("ones")(3, cpu);
   const py::object grad = param.attr("grad");
   if (*direct.grad(inner) != implementation(grad) || direct.undefined == implementation(grad)) return false;
 
@@ -83,15 +85,23 @@ bool trial(Direct& direct) {
 }  // namespace
 
 const Direct* find_direct() {
-  static Direct direct{};
-  static const bool found = [] {
-    try {
-      return kCatchesTorch && functions(direct) && trial(direct);
-    } catch (...) {
-      return false;
-    }
-  }();
-  return found ? &direct : nullptr;
+  struct Found {
+    Direct direct{};
+    bool usable = false;
+  };
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<Found> storage;
+  const Found& found = storage
+                           .call_once_and_store_result([] {
+                             Found result;
+                             try {
+                               result.usable = kCatchesTorch && functions(result.direct) && trial(result.direct);
+                             } catch (...) {
+                               result.usable = false;
+                             }
+                             return result;
+                           })
+                           .get_stored();
+  return found.usable ? &found.direct : nullptr;
 }
 
 }  // namespace fastlr

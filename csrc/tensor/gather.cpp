@@ -1,5 +1,7 @@
 #include "tensor/gather.h"
 
+#include <pybind11/gil_safe_call_once.h>
+
 #include <string>
 #include <utility>
 
@@ -18,10 +20,9 @@ struct Names {
   py::object increment_version = py::module_::import("torch").attr("autograd").attr("graph").attr("increment_version");
 };
 
-// Leaked on purpose: the interpreter may be gone when static objects are destroyed.
 const Names& names() {
-  static const Names* found = new Names();
-  return *found;
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<Names> storage;
+  return storage.call_once_and_store_result([] { return Names(); }).get_stored();
 }
 
 std::string describe(const TensorView& view) {

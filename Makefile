@@ -1,0 +1,70 @@
+# Two commands for a fresh machine with Python >= 3.10, a C++17 compiler (GCC >= 11 or Clang >= 12) and make:
+#   make demo    train a small model and leave the results in demo-output/
+#   make test    every check that CI runs
+# Each makes the virtual environment that it needs in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= demo,test
+REQUIRE_NVCC ?= 0
+export REQUIRE_NVCC
+
+BIN := $(abspath $(VENV))/bin
+PINS := $(CURDIR)/.ci/constraints.txt
+INSTALL := $(BIN)/python -m pip install -qq --constraint $(PINS)
+
+.PHONY: demo test lint device native dist wheel installed clean
+.NOTPARALLEL:
+
+demo: $(BIN)/pip
+	$(INSTALL) ".[demo]"
+	mkdir -p demo-output
+	cd demo-output && $(BIN)/fastlr demo
+
+# pytest comes last, so that its summary is the last thing printed.
+test: lint device native dist wheel installed
+
+$(BIN)/pip:
+	$(PYTHON) -c "import sys; sys.version_info >= (3, 10) or sys.exit('Python >= 3.10 is needed: ' + sys.version)"
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) pip
+
+$(VENV)/tools-installed: $(PINS) pyproject.toml | $(BIN)/pip
+	$(INSTALL) --group dev numpy torch
+	touch $@
+
+lint: $(VENV)/tools-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc tests -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	$(BIN)/python tools/check_invariants.py
+	$(BIN)/mypy
+
+device:
+	tools/check_device.sh
+
+# The kernels, the thread pool and the schedules without Python, under AddressSanitizer and UndefinedBehaviorSanitizer.
+native: $(VENV)/tools-installed
+	PATH=$(BIN):$$PATH cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DFASTLR_SANITIZE=ON -DFASTLR_WERROR=ON
+	$(BIN)/cmake --build build/native --parallel 2
+	$(BIN)/ctest --test-dir build/native --output-on-failure --no-tests=error
+
+# The sdist, and a wheel made from it by this machine's compiler, both in environments without torch.
+dist: $(VENV)/tools-installed
+	rm -rf dist
+	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m build --config-setting cmake.define.FASTLR_WERROR=ON
+
+# A manylinux wheel from the sdist.
+wheel: $(VENV)/tools-installed
+	tools/build_wheel.sh $(BIN)/python dist/*.tar.gz wheelhouse
+	$(BIN)/python tools/check_wheel.py wheelhouse/*.whl
+
+# The tests see the installed manylinux wheel, never this folder's fastlr/.
+installed: $(VENV)/tools-installed
+	$(INSTALL) --force-reinstall --no-deps wheelhouse/*.whl
+	$(INSTALL) "torch-fastlr[$(EXTRAS)]"
+	cd tests && $(BIN)/python -m mypy.stubtest --allowlist $(CURDIR)/tools/stubtest_allow.txt fastlr._core
+	$(BIN)/pytest ./tests --pyargs fastlr
+
+clean:
+	rm -rf build dist wheelhouse demo-output $(VENV)

@@ -1,0 +1,87 @@
+"""Writes the recorded figures (bench/results) into README.md, between its two marks.
+
+Run: python bench/readme_table.py
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastlr._command import table
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+RESULTS = Path(__file__).resolve().parent / "results"
+BEGIN, END = "<!-- written by bench/readme_table.py -->\n", "<!-- end -->\n"
+PEERS = ("torch loop (default)", "torch foreach", "torch fused", "torch compiled")
+SCHEDULE, SCHEDULER = "fastlr Warmup >> Cosine", "torch CosineAnnealingLR.step()"
+FLOOR = "floor: 20 bytes an element"
+
+
+def ratio(rows: dict[str, Any], label: str) -> str:
+    """How many times as long as fastlr, paired; a side that did not run has none."""
+    return f"{rows[label]['ratio']['median']:.2f}" if label in rows else "-"
+
+
+def rows_of(case: dict[str, Any]) -> dict[str, Any]:
+    return {row["label"]: row for row in case["rows"]}
+
+
+def steps_table(cases: list[dict[str, Any]]) -> str:
+    header = ["optimizer step", "fastlr.SGD, us", *PEERS, "floor"]
+    lines = []
+    for case in cases:
+        rows = rows_of(case)
+        ours = f"{rows['fastlr.SGD']['times']['step']['median']:.0f}"
+        lines.append([f"`{case['name']}`", ours, *(ratio(rows, label) for label in (*PEERS, FLOOR))])
+    return table(header, lines)
+
+
+def training_table(cases: list[dict[str, Any]]) -> str:
+    peers = ("torch loop (default)", "torch fused")
+    header = ["training step", "with fastlr.SGD, us", *peers, "the update's share: fastlr, loop, fused"]
+    lines = []
+    for case in cases:
+        rows = rows_of(case)
+        ours = f"{rows['fastlr.SGD']['times']['training step']['median']:.0f}"
+        shares = [f"{rows[label]['share']['median']:.1%}" for label in ("fastlr.SGD", *peers)]
+        lines.append([f"`{case['name']}`", ours, *(ratio(rows, label) for label in peers), ", ".join(shares)])
+    return table(header, lines)
+
+
+def single_figures(scalar: dict[str, Any], importing: dict[str, Any]) -> str:
+    """What the benches of single parts found, as a list."""
+    ours, theirs = (f"{scalar['ns'][side]['median']:.0f} ns" for side in (SCHEDULE, SCHEDULER))
+    added = f"{importing['ms']['import fastlr after torch']['median']:.1f} ms"
+    return (
+        f"- The value of `Warmup >> Cosine` for one step: {ours}; `CosineAnnealingLR.step()`: {theirs} "
+        "(`python bench/schedule_scalar.py`).\n"
+        f"- `import fastlr` after `import torch`: {added} (`python bench/import_time.py`).\n"
+    )
+
+
+def section() -> str:
+    """Both tables, the single figures, and the machine that they come from."""
+    bench, scalar, importing = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("bench", "schedule_scalar", "import_time")
+    )
+    facts = bench["machine"]
+    training = [case for case in bench["cases"] if case["rows"][0]["share"] is not None]
+    steps = [case for case in bench["cases"] if case["rows"][0]["share"] is None]
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['instructions_fastlr']}, {facts['system']}, Python "
+        f"{facts['python']}, torch {facts['torch']}, {facts['threads']} threads, load {facts['load']} before the run."
+        f"\n\n{steps_table(steps)}\n\n{training_table(training)}\n\n{single_figures(scalar, importing)}"
+    )
+
+
+def main() -> None:
+    text = README.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    README.write_text(f"{head}{BEGIN}{section()}{END}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Schedules made of schedules: sequence, product, sum and shift."""
+
+from __future__ import annotations
+
+import itertools
+import numbers
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fastlr import _core
+from fastlr.schedules import checks
+from fastlr.schedules.base import ATOM, PRODUCT, SEQUENCE, SUM, Schedule
+from fastlr.schedules.shapes import Constant
+
+
+def operand(value: object) -> Schedule | None:
+    """A schedule as it is, a number as a Constant, None for anything else."""
+    if isinstance(value, Schedule):
+        return value
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        return Constant(float(value))
+    return None
+
+
+def text(schedule: Schedule, binding: int) -> str:
+    """The schedule's text, in parentheses where it binds looser than its surroundings."""
+    return repr(schedule) if schedule._binding >= binding else f"({schedule!r})"
+
+
+def is_number(schedule: Schedule) -> bool:
+    """Whether a plain number stands for this schedule in ``*`` and ``+``."""
+    return type(schedule) is Constant and schedule.length is None
+
+
+def flatten(schedule: Schedule, name: str) -> tuple[Schedule, ...]:
+    """Check a field that holds two or more schedules; those of the schedule's own class give their parts."""
+    label = checks.label(schedule, name)
+    value = getattr(schedule, name)
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"{label} are no tuple: {value!r}. Pass a tuple or list of schedules.")
+    parts: list[Schedule] = []
+    for one in value:
+        if not isinstance(one, Schedule):
+            raise TypeError(f"{label} hold something else than schedules: {one!r}. Wrap numbers in Constant.")
+        parts.extend(getattr(one, name) if type(one) is type(schedule) else (one,))
+    if len(parts) < 2:
+        raise ValueError(f"{label} are too few: {len(parts)}. Pass at least 2.")
+    return tuple(parts)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sequence(Schedule):
+    """Pieces one after the other, each seeing steps since its own start; written ``a >> b >> c``.
+
+    Formula: ``piece[i](t - start[i])`` with ``start[i]`` the sum of the lengths before. Only the last piece may be
+    endless. ``>>`` is associative: a sequence inside a sequence gives its pieces.
+
+    Raises ValueError for fewer than two pieces, an endless piece before the last, or more than 2**53 steps.
+    Source: optax ``join_schedules``; torch ``SequentialLR`` (torch's starts its pieces from changed rates).
+
+    >>> from fastlr.schedules import Constant, Linear
+    >>> s = Linear(start=1.0, end=0.0, length=2) >> Constant(3.0)
+    >>> [s(t) for t in (0, 1, 2, 9)]
+    [1.0, 0.5, 3.0, 3.0]
+    """
+
+    _binding: ClassVar[int] = SEQUENCE
+    pieces: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        checks.replace(self, "pieces", flatten(self, "pieces"))
+        for i, piece in enumerate(self.pieces[:-1]):
+            if piece.length is None:
+                raise ValueError(
+                    f"Only the last piece may be endless: piece {i + 1} of {len(self.pieces)} is {piece!r}. "
+                    "Give it a length, for example by multiplying it with Constant(1.0, length)."
+                )
+        total = sum(piece.length or 0 for piece in self.pieces)
+        if total > checks.MAX_LENGTH:
+            raise ValueError(f"Sequence is too long: {total} steps. Use at most 2**53.")
+        _ = self.program  # refuses what nests too deeply before anything uses it
+
+    @property
+    def length(self) -> int | None:
+        """The sum of the pieces' lengths, None if the last piece has no end."""
+        last = self.pieces[-1].length
+        return None if last is None else sum(self._lengths()) + last
+
+    def _lengths(self) -> list[int]:
+        return [piece.length for piece in self.pieces[:-1] if piece.length is not None]
+
+    def _emit(self, builder: _core.ProgramBuilder) -> None:
+        builder.begin_sequence(bounds=list(itertools.accumulate(self._lengths())))
+        for piece in self.pieces:
+            piece._emit(builder)
+            builder.end_piece()
+
+    def _turns(self) -> list[int]:
+        turns: set[int] = set()
+        start = 0
+        for piece, length in zip(self.pieces, self._lengths(), strict=False):
+            turns.update(start + step for step in piece._turns() if step < length)
+            start += length
+            turns.add(start - 1)
+        turns.update(min(start + step, checks.MAX_STEP) for step in self.pieces[-1]._turns())
+        return sorted(turns)
+
+    def __repr__(self) -> str:
+        return " >> ".join(text(piece, SEQUENCE + 1) for piece in self.pieces)
+
+
+class Combination(Schedule):
+    """What products and sums share. Operands are combined from left to right."""
+
+    __slots__ = ()
+    _sign: ClassVar[str]
+
+    @property
+    def _operands(self) -> tuple[Schedule, ...]:
+        raise NotImplementedError
+
+    @property
+    def length(self) -> int | None:
+        """The longest operand's length among those that have one, None if all are endless."""
+        return max((one.length for one in self._operands if one.length is not None), default=None)
+
+    def _turns(self) -> list[int]:
+        varying = [one for one in self._operands if type(one) is not Constant]
+        turns = set(itertools.chain([0], *(one._turns() for one in varying)))
+        if len(varying) > 1:
+            finite = max((step for step in turns if step < checks.MAX_STEP), default=0) or checks.MAX_LENGTH
+            turns.update(np.linspace(0, finite, 4097).astype(np.int64).tolist())
+            if checks.MAX_STEP in turns:  # an operand goes on without end: look on at growing distances
+                turns.update(np.geomspace(1, checks.MAX_LENGTH, 4097).astype(np.int64).tolist())
+        return sorted(turns)
+
+    def __repr__(self) -> str:
+        operands = self._operands
+        shown = [text(one, self._binding + 1) for one in operands]
+        for i, one in enumerate(operands):
+            # Two plain numbers at the front would be combined by Python before any schedule sees them.
+            if is_number(one) and (i > 0 or not is_number(operands[1])):
+                shown[i] = repr(one.start_value)
+        return self._sign.join(shown)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Product(Combination):
+    """The product of schedules, step by step; written ``a * b``. Numbers become `Constant`.
+
+    Formula: ``a(t) * b(t) * ...``. The length is that of the longest operand that has one; where an operand ends
+    earlier its last value holds.
+
+    Raises ValueError for fewer than two factors. Source: torch ``ChainedScheduler`` and optax's ``scale_by_schedule``
+    one after the other are used for it (torch's is not a product for every pair of schedulers).
+
+    >>> from fastlr.schedules import Linear
+    >>> s = 0.5 * Linear(start=1.0, end=0.0, length=4)
+    >>> s(0), s(2), s
+    (0.5, 0.25, 0.5 * Linear(start=1.0, end=0.0, length=4))
+    """
+
+    _binding: ClassVar[int] = PRODUCT
+    _sign: ClassVar[str] = " * "
+    factors: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        checks.replace(self, "factors", flatten(self, "factors"))
+        _ = self.program  # refuses what nests too deeply before anything uses it
+
+    @property
+    def _operands(self) -> tuple[Schedule, ...]:
+        return self.factors
+
+    def _emit(self, builder: _core.ProgramBuilder) -> None:
+        for i, factor in enumerate(self.factors):
+            factor._emit(builder)
+            if i > 0:
+                builder.multiply()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sum(Combination):
+    """The sum of schedules, step by step; written ``a + b``. Numbers become `Constant`.
+
+    Formula: ``a(t) + b(t) + ...``. The length is that of the longest operand that has one; where an operand ends
+    earlier its last value holds.
+
+    Raises ValueError for fewer than two terms. Source: none of the usual libraries has it as a schedule.
+
+    >>> from fastlr.schedules import Linear
+    >>> s = Linear(start=1.0, end=0.0, length=4) + 0.5
+    >>> s(0), s(2), s(4)
+    (1.5, 1.0, 0.5)
+    """
+
+    _binding: ClassVar[int] = SUM
+    _sign: ClassVar[str] = " + "
+    terms: tuple[Schedule, ...]
+
+    def __post_init__(self) -> None:
+        checks.replace(self, "terms", flatten(self, "terms"))
+        _ = self.program  # refuses what nests too deeply before anything uses it
+
+    @property
+    def _operands(self) -> tuple[Schedule, ...]:
+        return self.terms
+
+    def _emit(self, builder: _core.ProgramBuilder) -> None:
+        for i, term in enumerate(self.terms):
+            term._emit(builder)
+            if i > 0:
+                builder.add()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Shift(Schedule):
+    """The same schedule `steps` later, or part-way in for negative steps; written ``s.shift(steps)``.
+
+    Formula: ``schedule(max(t - steps, 0))``. Two shifts in the same direction become one.
+
+    Raises ValueError for 0 steps, more than 2**53, or where a negative shift leaves no step.
+    Source: optax's ``transition_begin`` and torch's ``last_epoch`` serve parts of it.
+
+    >>> from fastlr.schedules import Linear
+    >>> s = Linear(start=1.0, end=0.0, length=4).shift(1)
+    >>> [s(t) for t in (0, 1, 2, 5)], s.length
+    ([1.0, 1.0, 0.75, 0.0], 5)
+    """
+
+    schedule: Schedule
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.schedule, Schedule):
+            raise TypeError(f"Shift schedule is no schedule: {self.schedule!r}. Wrap numbers in Constant.")
+        steps = checks.integer("Shift steps", self.steps, -checks.MAX_LENGTH)
+        if steps == 0:
+            raise ValueError("Shift steps are zero: 0. Use the schedule itself.")
+        inner = self.schedule
+        if isinstance(inner, Shift) and (inner.steps > 0) == (steps > 0):
+            checks.replace(self, "schedule", inner.schedule)
+            steps = checks.integer("Shift steps", inner.steps + steps, -checks.MAX_LENGTH)
+        checks.replace(self, "steps", steps)
+        length = self.length
+        if length is not None and not 1 <= length <= checks.MAX_LENGTH:
+            raise ValueError(
+                f"Shift leaves no step or too many: {steps} on a length of {self.schedule.length}. "
+                "Keep the length between 1 and 2**53."
+            )
+        _ = self.program  # refuses what nests too deeply before anything uses it
+
+    @property
+    def length(self) -> int | None:
+        """The schedule's length plus the steps, None if it has no end."""
+        return None if self.schedule.length is None else self.schedule.length + self.steps
+
+    def _emit(self, builder: _core.ProgramBuilder) -> None:
+        builder.begin_shift(offset=self.steps)
+        self.schedule._emit(builder)
+        builder.end_shift()
+
+    def _turns(self) -> list[int]:
+        turns = (min(step + self.steps, checks.MAX_STEP) for step in self.schedule._turns())
+        return [0, *(step for step in turns if step > 0)]
+
+    def __repr__(self) -> str:
+        return f"{text(self.schedule, ATOM)}.shift({self.steps})"

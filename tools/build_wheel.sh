@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# A manylinux wheel without a container: the sdist built by zig's clang against an old glibc, then repaired.
+# usage: build_wheel.sh PYTHON SDIST OUTPUT_FOLDER
+set -euo pipefail
+python=$1 sdist=$2 output=$3
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+
+# By its path, since an isolated build cannot import ziglang. glibc 2.28 is what torch's own wheels ask for.
+zig=$("$python" -c 'import pathlib, ziglang; print(pathlib.Path(ziglang.__file__).with_name("zig"))')
+cat >"$scratch/c++" <<END
+#!/bin/sh
+# zig writes the names of x86 levels with underscores.
+for argument do
+  shift
+  case \$argument in -march=x86-64-v*) argument=-march=x86_64_v\${argument##*-v} ;; esac
+  set -- "\$@" "\$argument"
+done
+exec "$zig" c++ -target $(uname -m)-linux-gnu.2.28 "\$@"
+END
+chmod +x "$scratch/c++"
+
+CXX="$scratch/c++" "$python" -m pip wheel --quiet --no-deps --build-constraint .ci/constraints.txt \
+  --config-settings cmake.define.FASTLR_WERROR=ON --wheel-dir "$scratch/built" "$sdist"
+rm -rf "$output"
+PATH="$(dirname "$python"):$PATH" "$python" -m auditwheel repair --wheel-dir "$output" "$scratch"/built/*.whl
