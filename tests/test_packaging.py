@@ -59,10 +59,10 @@ def widest_instruction_set() -> str:
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the oracle is Linux's own list of CPU flags")
-def test_build_uses_the_widest_instruction_set() -> None:
+def test_build_uses_the_widest_instruction_set(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "FASTLR_CPU_CAPABILITY"}
     command = [sys.executable, "-c", "from fastlr import _core; print(_core.cpu_capability())"]
-    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    result = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert result.stdout.strip() == widest_instruction_set()
 
 

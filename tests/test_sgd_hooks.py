@@ -75,7 +75,7 @@ def test_local_and_global_hooks_run_in_torch_s_order() -> None:
         optimizer.param_groups[0]["params"][0].grad = -torch.ones(3)
 
         def note(name: str, log: list[str] = log) -> Callable[[Optimizer, Any, Any], None]:
-            return lambda optimizer, args, kwargs: log.append(f"{name} {value(optimizer)} {args[1:]} {kwargs}")
+            return lambda stepped, args, kwargs: log.append(f"{name} {value(stepped)} {args[1:]} {kwargs}")
 
         handles = [
             register_optimizer_step_pre_hook(note("global pre")),

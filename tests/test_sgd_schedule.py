@@ -125,7 +125,7 @@ HELD = r"set_schedule"
 def test_a_written_rate_is_used_and_the_schedule_waits_for_its_own() -> None:
     optimizer, spy = with_spy(lr=WARM)
     group = optimizer.param_groups[0]
-    for t in range(3):
+    for _ in range(3):
         applied_rates(optimizer, spy)
     group["lr"] = 0.7
     with pytest.warns(UserWarning, match=HELD) as caught:
@@ -165,8 +165,9 @@ def test_a_held_group_does_not_hold_the_others() -> None:
     optimizer = fastlr.SGD(given_groups, lr=WARM)
     optimizer.param_groups[0]["lr"] = 0.9
     with pytest.warns(UserWarning, match=HELD):
-        for t in range(4):
-            assert applied_rates(optimizer, *spies) == [0.9, WARM(t)]
+        assert applied_rates(optimizer, *spies) == [0.9, WARM(0)]
+    for t in range(1, 4):
+        assert applied_rates(optimizer, *spies) == [0.9, WARM(t)]
     assert [group["held_steps"] for group in optimizer.param_groups] == [4, 0]
     assert [group["step_count"] for group in optimizer.param_groups] == [4, 4]
 
@@ -211,10 +212,10 @@ def test_a_schedule_that_ended_at_zero_is_reported_once() -> None:
         warnings.simplefilter("error")
         for _ in range(6):
             assert applied_rates(optimizer, spy)[0] > 0
-    with pytest.warns(UserWarning, match="0") as caught:
-        for _ in range(3):
-            assert applied_rates(optimizer, spy) == [0.0]
-    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="0"):
+        assert applied_rates(optimizer, spy) == [0.0]
+    for _ in range(3):  # any further warning is an error here
+        assert applied_rates(optimizer, spy) == [0.0]
 
 
 @pytest.mark.parametrize("lr", [schedules.Cosine(0.1, 0.01, 3), schedules.Linear(0.0, 0.1, 3), 0.0], ids=repr)

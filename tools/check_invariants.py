@@ -11,7 +11,7 @@ from pathlib import Path
 
 MAX_LINES = 300
 SOURCE_SUFFIXES = {".py", ".pyi", ".h", ".cpp", ".cu"}
-SKIPPED_FOLDERS = {"build", "dist", "wheelhouse", "demo-output", "__pycache__"}
+SKIPPED_FOLDERS = {"build", "dist", "wheelhouse", "fastlr-demo", "__pycache__"}
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,10 @@ bool trial(Direct& direct) {
   const py::module_ torch = py::module_::import("torch");
   direct.tensor = reinterpret_cast<PyTypeObject*>(py::object(torch.attr("Tensor")).release().ptr());
   direct.parameter = reinterpret_cast<PyTypeObject*>(py::object(torch.attr("nn").attr("Parameter")).release().ptr());
-  const auto cpu = py::arg("device") = "cpu";
-  const py::object odd = torch.attr("arange")(24.0, cpu).attr("reshape")(2, 3, 4).attr("transpose")(0, 2)[py::int_(1)];
-  const py::object param = torch.attr("nn").attr("Parameter")(torch.attr("zeros")(3, cpu));
+  const auto cpu = [] { return py::arg("device") = "cpu"; };
+  const py::object odd =
+      torch.attr("arange")(24.0, cpu()).attr("reshape")(2, 3, 4).attr("transpose")(0, 2)[py::int_(1)];
+  const py::object param = torch.attr("nn").attr("Parameter")(torch.attr("zeros")(3, cpu()));
   if (!offset(odd, param, direct) || !reads(direct, odd) || !reads(direct, param)) return false;
 
   const py::object negated = torch.attr("_neg_view")(odd);
@@ -73,7 +74,7 @@ bool trial(Direct& direct) {
 
   const void* inner = *direct.handle(param.ptr());
   direct.undefined = *direct.grad(inner);
-  param.attr("grad") = torch.attr("ones")(3, cpu);
+  param.attr("grad") = torch.attr("ones")(3, cpu());
   const py::object grad = param.attr("grad");
   if (*direct.grad(inner) != implementation(grad) || direct.undefined == implementation(grad)) return false;
 

@@ -107,7 +107,6 @@ class ScheduledOptimizer(Optimizer):
 
     _hooked_step = Optimizer.profile_hook_step(_update)
 
-    @functools.wraps(_update)
     def step(self, *args: Any, **kwargs: Any) -> Any:
         if (
             self._optimizer_step_pre_hooks
@@ -119,6 +118,8 @@ class ScheduledOptimizer(Optimizer):
             return self._hooked_step(*args, **kwargs)
         return self._update(*args, **kwargs)
 
+    # The signature and text of _update, without the type that functools.wraps would give: it does not bind self.
+    functools.update_wrapper(step, _update, assigned=("__doc__",), updated=())
     # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
     step.hooked = True  # type: ignore[attr-defined]
 
