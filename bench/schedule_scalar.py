@@ -1,6 +1,6 @@
 """Cost of one schedule value, as an integer step gives it, beside torch's schedulers and plain Python.
 
-Run: python bench/schedule_scalar.py [--json FILE]
+Run: python bench/schedule_scalar.py [--budget SECONDS] [--json FILE]
 """
 
 import argparse
@@ -74,12 +74,14 @@ def calls(side: Callable[[int], object]) -> Callable[[], float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--budget", type=float, default=5.0, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     before = machine()
     # The schedulers run without updates here, of which torch warns.
     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-    measured = alternate({name: calls(side) for name, side in sides().items()}, Effort(budget=5.0, least=50, most=400))
+    effort = Effort(budget=arguments.budget, least=20, most=400)
+    measured = alternate({name: calls(side) for name, side in sides().items()}, effort)
     times = {name: spread([1e9 * value for value in values]) for name, values in measured.items()}
     print(f"{machine_line()}\nNanoseconds a value, median (quartiles)\n")
     print(table(["side", "ns"], [[name, interval(time, "{:.0f}".format)] for name, time in times.items()]))

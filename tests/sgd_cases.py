@@ -107,7 +107,7 @@ def buffers(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
     return {i: buffer for i, buffer in found.items() if buffer is not None}
 
 
-def assert_same_state(actual: torch.optim.Optimizer, expected: torch.optim.Optimizer, where: str = "") -> None:
+def assert_same_state(actual: torch.optim.Optimizer, expected: torch.optim.Optimizer, *, where: str = "") -> None:
     """Equal parameters and momentum buffers, bit for bit."""
     for a, b in zip(actual.param_groups, expected.param_groups, strict=True):
         assert_same_bits(a["params"], b["params"], f"parameter {where}")

@@ -23,7 +23,7 @@ def compare_with_torch(options: dict[str, Any], dtype: torch.dtype) -> None:
         for optimizer in sides:
             set_gradients(optimizer.param_groups[0]["params"], step)
             optimizer.step()
-        assert_same_state(sides[0], sides[1], f"{dtype} {options} after update {step}")
+        assert_same_state(sides[0], sides[1], where=f"{dtype} {options} after update {step}")
 
 
 def compare_with_oracle(options: dict[str, Any], dtype: torch.dtype) -> None:

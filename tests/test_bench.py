@@ -2,6 +2,8 @@
 
 import gc
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeAlias
@@ -198,6 +200,23 @@ def test_ratios_are_paired() -> None:
 )
 def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "entry"),
+    [
+        ("schedule_scalar", ["--budget", "0"], ("ns", "fastlr Warmup >> Cosine")),
+        ("import_time", ["--rounds", "1"], ("ms", "import fastlr after torch")),
+    ],
+)
+def test_development_benches_run(script: str, arguments: list[str], entry: tuple[str, str], tmp_path: Path) -> None:
+    path = Path(__file__).resolve().parents[1] / "bench" / f"{script}.py"
+    command = [sys.executable, str(path), *arguments, "--json", str(tmp_path / "figures.json")]
+    printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert entry[1] in printed
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures[entry[0]][entry[1]]["median"] > 0
+    assert figures["machine"]["torch"] == torch.__version__
 
 
 def test_names() -> None:

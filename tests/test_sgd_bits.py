@@ -36,7 +36,7 @@ def compare(ours: torch.optim.Optimizer, theirs: torch.optim.Optimizer, updates:
         for optimizer in (ours, theirs):
             set_gradients([p for group in optimizer.param_groups for p in group["params"]], step)
             optimizer.step()
-        assert_same_state(ours, theirs, f"after update {step}")
+        assert_same_state(ours, theirs, where=f"after update {step}")
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=describe)
@@ -98,7 +98,7 @@ def test_options_changed_between_updates() -> None:
             optimizer.param_groups[0].update(changes.get(step, {}))
             set_gradients(optimizer.param_groups[0]["params"], step)
             optimizer.step()
-        assert_same_state(ours, theirs, f"after update {step}")
+        assert_same_state(ours, theirs, where=f"after update {step}")
 
 
 SCHEDULED: dict[str, Callable[[], dict[str, Any]]] = {
@@ -117,7 +117,7 @@ SCHEDULED: dict[str, Callable[[], dict[str, Any]]] = {
     "momentum that starts at 0": lambda: {"lr": 0.1, "momentum": schedules.Linear(0.0, 0.9, 7)},
     "all three": lambda: {
         "lr": schedules.Linear(0.0, 0.1, 5) >> schedules.Cosine(0.1, 0.001, 12),
-        "momentum": schedules.MultiStep(0.5, [3, 9], 1.3),
+        "momentum": schedules.MultiStep(0.5, (3, 9), 1.3),
         "weight_decay": schedules.Step(0.1, 4, 0.5),
         "maximize": True,
     },
@@ -138,7 +138,7 @@ def test_schedule_has_the_bits_of_floats_written_before_each_step(name: str, dty
         for optimizer in (ours, theirs):
             set_gradients(optimizer.param_groups[0]["params"], step)
             optimizer.step()
-        assert_same_state(ours, theirs, f"after update {step}")
+        assert_same_state(ours, theirs, where=f"after update {step}")
 
 
 HYPER = st.floats(0, 1e3, allow_nan=False)
@@ -156,7 +156,7 @@ HYPER = st.floats(0, 1e3, allow_nan=False)
 def test_any_hyper_parameters(
     lr: float, momentum: float, dampening: float, decay: float, size: int, dtype: torch.dtype
 ) -> None:
-    options = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": decay}
+    options: dict[str, Any] = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": decay}
     sides = []
     for make in (fastlr.SGD, torch_sgd):
         param = torch.linspace(-1, 1, size, dtype=dtype)

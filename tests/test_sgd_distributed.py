@@ -42,7 +42,7 @@ class Run:
     def __init__(self, lr: Any, **options: Any) -> None:
         torch.manual_seed(0)
         self.model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(self.model[0].parameters())},
             {"params": list(self.model[1].parameters()), "lr_scale": 0.5},
         ]

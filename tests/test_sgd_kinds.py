@@ -23,20 +23,20 @@ class Named(torch.nn.Parameter):
 class Wrapper(Tensor):
     """A tensor without memory, around another: what quantised and distributed tensors are."""
 
-    inner: Tensor
+    within: Tensor
 
     @staticmethod
     def __new__(cls: "type[Wrapper]", inner: Tensor) -> "Wrapper":
-        made: Wrapper = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)  # type: ignore[attr-defined]
+        made: Wrapper = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
         return made
 
     def __init__(self, inner: Tensor) -> None:
-        self.inner = inner
+        self.within = inner
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         def inner(x: Any) -> Any:
-            return x.inner if isinstance(x, Wrapper) else x
+            return x.within if isinstance(x, Wrapper) else x
 
         def wrap(x: Any) -> Any:
             return Wrapper(x) if isinstance(x, Tensor) else x
@@ -131,7 +131,7 @@ def test_wrapper_subclass() -> None:
         wrapped.grad = Wrapper(plain.grad.clone())
         for optimizer in optimizers:
             optimizer.step()
-        assert same_bits(wrapped.inner, plain)
+        assert same_bits(wrapped.within, plain)
 
 
 def test_fake_tensors() -> None:

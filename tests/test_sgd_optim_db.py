@@ -29,14 +29,14 @@ def model() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(10, 7), torch.nn.Tanh(), torch.nn.Linear(7, 3))
 
 
-def closure(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], torch.Tensor]:
+def closure(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], float]:
     data = torch.linspace(-1, 1, 40).reshape(4, 10)
 
-    def loss() -> torch.Tensor:
+    def loss() -> float:
         optimizer.zero_grad()
         result: torch.Tensor = net(data).square().sum()
         result.backward()
-        return result
+        return result.item()
 
     return loss
 
@@ -84,7 +84,7 @@ def train_under(make: Callable[..., torch.optim.Optimizer], constructors: Schedu
         loss = optimizer.step(closure(net, optimizer))
         for scheduler in schedulers:
             if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                scheduler.step(loss.item())
+                scheduler.step(loss)
             else:
                 scheduler.step()
     return optimizer, rates

@@ -1,6 +1,7 @@
 """The oracle itself: its fused multiply-add against exact rationals, its update against torch."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_fma32_on_ties(a: float, b: float, c: float, expected: float) -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=describe)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_update_is_torch_s(options: dict[str, float], dtype: torch.dtype) -> None:
+def test_update_is_torch_s(options: dict[str, Any], dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(7)
     param = torch.randn(37, generator=generator, dtype=dtype)
     optimizer = torch_sgd([param], lr=0.1, **options)

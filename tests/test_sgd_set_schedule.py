@@ -112,7 +112,7 @@ def test_set_schedule_refuses_nesterov_without_momentum() -> None:
 def test_set_schedule_takes_keywords_only() -> None:
     optimizer, _ = with_spy(lr=0.1)
     with pytest.raises(TypeError):
-        optimizer.set_schedule(NEW)  # type: ignore[misc]
+        optimizer.set_schedule(NEW)  # type: ignore[call-arg, arg-type]
 
 
 def test_step_count_can_be_set() -> None:
@@ -179,7 +179,7 @@ def test_follower_resumes_with_the_optimizer() -> None:
         second, other = with_spy(lr=OLD)
         resumed = fastlr.LRScheduler(second)
         for load in [second.load_state_dict, resumed.load_state_dict][:: 1 - 2 * order]:
-            load(saved[0] if load == second.load_state_dict else saved[1])  # type: ignore[operator]
+            load(saved[0] if load == second.load_state_dict else saved[1])
         assert resumed.get_last_lr() == [OLD(5)]
         assert resumed.last_epoch == 5
         assert applied_rates(second, other) == [OLD(5)]
@@ -187,4 +187,4 @@ def test_follower_resumes_with_the_optimizer() -> None:
 
 def test_follower_refuses_another_optimizer() -> None:
     with pytest.raises(TypeError, match="SGD"):
-        fastlr.LRScheduler(torch.optim.SGD([torch.zeros(1)], lr=0.1))
+        fastlr.LRScheduler(torch.optim.SGD([torch.zeros(1)], lr=0.1))  # type: ignore[arg-type]

@@ -119,7 +119,7 @@ def test_between_updates(action: Action, layout: str) -> None:
             for index, param in enumerate(params):
                 param.grad = gradient_like(param, 100 * index + step)
             optimizer.step()
-        assert_same_state(sides[0], sides[1], f"after update {step}")
+        assert_same_state(sides[0], sides[1], where=f"after update {step}")
 
 
 def test_state_given_by_the_caller_keeps_its_other_entries() -> None:
@@ -172,7 +172,7 @@ def test_layouts_that_change_at_every_update() -> None:
             param.data = param.data.contiguous(memory_format=formats[step % 2])
             param.grad = grad.contiguous(memory_format=formats[step // 2 % 2])
             optimizer.step()
-        assert_same_state(sides[0], sides[1], f"after update {step}")
+        assert_same_state(sides[0], sides[1], where=f"after update {step}")
 
 
 def test_gradient_that_shares_the_parameter_s_memory() -> None:

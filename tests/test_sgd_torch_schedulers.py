@@ -168,7 +168,7 @@ def test_gradient_scaler_skips_overflows(fused: bool | None, rate: Any) -> None:
             continue
         b.grad = grad
         plain.step()
-        assert_same_state(scaled, plain, f"after update {step}")
+        assert_same_state(scaled, plain, where=f"after update {step}")
     assert scaled.step_count == plain.step_count == 6
 
 

@@ -26,10 +26,12 @@ void look_up(const char* library, const char* symbol, Function& out) {
 
 bool functions(Direct& out) {
   look_up("libc10.so", "_ZNK3c1010TensorImpl4gradEv", out.grad);
-  look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensor", out.to_dlpack);
+  look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensorb", out.to_dlpack);
+  look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensor", out.to_dlpack_2_10);
   look_up("libtorch_cpu.so", "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE", out.bump_version);
   look_up("libtorch_cpu.so", "_ZN2at25compositeimplicitautograd6is_negERKNS_6TensorE", out.is_neg);
-  return out.grad != nullptr && out.to_dlpack != nullptr && out.bump_version != nullptr && out.is_neg != nullptr;
+  return out.grad != nullptr && (out.to_dlpack != nullptr || out.to_dlpack_2_10 != nullptr) &&
+         out.bump_version != nullptr && out.is_neg != nullptr;
 }
 
 const void* implementation(const py::handle& tensor) {
@@ -47,7 +49,7 @@ bool offset(const py::handle& a, const py::handle& b, Direct& out) {
 
 bool reads(const Direct& direct, const py::object& tensor) {
   DLTensor view{};
-  direct.to_dlpack(direct.handle(tensor.ptr()), &view);
+  direct.read(direct.handle(tensor.ptr()), &view);
   const auto shape = tensor.attr("shape").cast<py::tuple>();
   const auto strides = tensor.attr("stride")().cast<py::tuple>();
   bool same = reinterpret_cast<uintptr_t>(view.data) + view.byte_offset == tensor.attr("data_ptr")().cast<uintptr_t>();

@@ -16,7 +16,8 @@ using TensorHandle = const void* const*;
 
 struct Direct {
   TensorHandle (*grad)(const void* implementation);
-  void (*to_dlpack)(TensorHandle tensor, DLTensor* out);
+  void (*to_dlpack)(TensorHandle tensor, DLTensor* out, bool read_only);  // torch >= 2.14
+  void (*to_dlpack_2_10)(TensorHandle tensor, DLTensor* out);             // torch 2.10 to 2.13
   void (*bump_version)(TensorHandle tensor);
   bool (*is_neg)(TensorHandle tensor);  // the elements stand in memory with the other sign, as in z.conj().imag
   const void* undefined;                // the implementation behind a gradient that is not there
@@ -26,6 +27,10 @@ struct Direct {
 
   TensorHandle handle(PyObject* object) const {
     return reinterpret_cast<TensorHandle>(reinterpret_cast<const char*>(object) + offset);
+  }
+  void read(TensorHandle tensor, DLTensor* out) const {
+    if (to_dlpack != nullptr) return to_dlpack(tensor, out, false);
+    to_dlpack_2_10(tensor, out);
   }
   // A subclass may give its attributes another meaning.
   bool knows(PyTypeObject* type) const { return type == tensor || type == parameter; }

@@ -105,7 +105,7 @@ Access read(const Direct& direct, TensorHandle tensor, TensorView& out) {
   DLTensor raw;
   try {
     if (direct.is_neg(tensor)) return Access::foreign;
-    direct.to_dlpack(tensor, &raw);
+    direct.read(tensor, &raw);
   } catch (...) {
     return Access::foreign;
   }

@@ -21,7 +21,7 @@ WARM = fastlr.warmup_cosine(0.05, UPDATES, warmup=3)
 EXPECTED = [WARM(t) for t in range(UPDATES)]
 
 
-class Log(BaseLogger):  # type: ignore[misc]
+class Log(BaseLogger):
     """Keeps what is logged in a list."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Log(BaseLogger):  # type: ignore[misc]
         return ParamsHandler(*args, **kwargs)
 
 
-class ParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
+class ParamsHandler(BaseOptimizerParamsHandler):
     """What every ignite logger's OptimizerParamsHandler does: the named entry of each group."""
 
     def __call__(self, engine: Engine, logger: Log, event_name: Any) -> None:
@@ -45,7 +45,7 @@ class ParamsHandler(BaseOptimizerParamsHandler):  # type: ignore[misc]
 def build() -> tuple[torch.nn.Module, fastlr.SGD, Engine]:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 3, dtype=torch.float64), torch.nn.Linear(3, 1, dtype=torch.float64))
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": list(model[0].parameters())},
         {"params": list(model[1].parameters()), "lr_scale": 0.5},
     ]

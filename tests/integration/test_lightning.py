@@ -40,11 +40,11 @@ class Module(lightning.LightningModule):  # type: ignore[misc,name-defined]
 
     def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
         (inputs,) = batch
-        loss = (self.head(torch.tanh(self.body(inputs))) - inputs.sum(1, keepdim=True)).square().mean()
+        loss: torch.Tensor = (self.head(torch.tanh(self.body(inputs))) - inputs.sum(1, keepdim=True)).square().mean()
         return loss
 
     def configure_optimizers(self) -> fastlr.SGD:
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": list(self.body.parameters()), "name": "body"},
             {"params": list(self.head.parameters()), "name": "head", "lr_scale": 0.5},
         ]
@@ -53,7 +53,7 @@ class Module(lightning.LightningModule):  # type: ignore[misc,name-defined]
         return self.optimizer
 
 
-class Log(Logger):  # type: ignore[misc]
+class Log(Logger):
     """Keeps the metrics in a list."""
 
     name = "log"

@@ -41,7 +41,7 @@ def rows() -> list[dict[str, torch.Tensor]]:
 
 
 def optimizer_of(model: Regression, **options: Any) -> fastlr.SGD:
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": list(model.body.parameters())},
         {"params": list(model.head.parameters()), "lr_scale": 0.5},
     ]
