@@ -120,7 +120,7 @@ void bind_steps(py::module_& module) {
 
   py::class_<SgdStep>(module, "SgdStep", "What one optimizer's step reads and updates; holds nothing between steps.")
       .def(py::init<>())
-      .def("prepare", &SgdStep::prepare, arg("groups"), arg("state"), arg("some_fresh"),
+      .def("prepare", &SgdStep::prepare, arg("groups"), arg("state"), arg("unwritten"),
            "Reads and checks every tensor; None, or what torch's own operators have to update.")
       .def("finish", &SgdStep::finish, "Updates, counts, writes the next rates; returns notices.")
       .def("abandon", &SgdStep::abandon, "Forgets what prepare() read.");

@@ -21,6 +21,7 @@ OWN_KEYS = {
     "weight_decay_schedule",
     "step_count",
     "held_steps",
+    "unwritten",
 }
 
 

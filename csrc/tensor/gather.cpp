@@ -13,7 +13,6 @@ namespace {
 
 struct Names {
   PyObject* const params = PyUnicode_InternFromString("params");
-  PyObject* const fresh = PyUnicode_InternFromString("fresh");
   PyObject* const momentum_buffer = PyUnicode_InternFromString("momentum_buffer");
   py::object empty_like = py::module_::import("torch").attr("empty_like");
   py::object get_num_threads = py::module_::import("torch").attr("get_num_threads");
@@ -43,11 +42,11 @@ void check_gradient(const TensorView& param, const TensorView& grad) {
 
 }  // namespace
 
-py::object SgdStep::prepare(const py::list& groups, const py::dict& state, bool some_fresh) {
+py::object SgdStep::prepare(const py::list& groups, const py::dict& state, const py::set& unwritten) {
   abandon();
   group_dicts_ = groups;
   state_ = state;
-  some_fresh_ = some_fresh;
+  unwritten_ = unwritten;
   try {
     while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
     groups_.resize(groups.size());
@@ -135,11 +134,18 @@ bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
     if (view(held, buffer) != Access::native || buffer.device_type != TensorView::kCpu) return false;
     if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
     alive_.hold(held);
-    span.first = some_fresh_ && PyDict_GetItemWithError(entries, names().fresh) != nullptr;
-    if (span.first) fresh_.hold(entries);
+    span.first = is_unwritten(param);
   }
   span.state = buffer.data;
   return true;
+}
+
+bool SgdStep::is_unwritten(PyObject* param) {
+  if (PySet_GET_SIZE(unwritten_.ptr()) == 0) return false;
+  hold_gradients();  // hashing a tensor runs Python code
+  const int found = PySet_Contains(unwritten_.ptr(), param);
+  if (found < 0) throw py::error_already_set();
+  return found == 1;
 }
 
 // The parameter's entry in the state, borrowed, or nullptr. Hashing a tensor runs Python code, so two places are looked
@@ -172,9 +178,6 @@ int SgdStep::finish() {
     const py::object entries = state_[py::handle(made.param)];
     entries[py::handle(names().momentum_buffer)] = made.buffer;
   }
-  for (PyObject* entries : fresh_.objects()) {
-    if (PyDict_DelItem(entries, names().fresh) != 0) PyErr_Clear();
-  }
   if (plan_.elements() < kThreadedElements) {
     run(plan_, 1);
   } else {
@@ -197,6 +200,7 @@ int SgdStep::finish() {
 void SgdStep::mark_written() {
   py::list left;
   for (PyObject* param : written_.objects()) {
+    if (PySet_GET_SIZE(unwritten_.ptr()) > 0 && PySet_Discard(unwritten_.ptr(), param) < 0) PyErr_Clear();
     if (!bump_version(param)) left.append(py::handle(param));
   }
   if (!left.empty()) names().increment_version(left);
@@ -206,7 +210,6 @@ void SgdStep::abandon() {
   plan_.clear();
   new_buffers_.clear();
   alive_.clear();
-  fresh_.clear();
   written_.clear();
   holds_gradients_ = false;
   current_ = nullptr;

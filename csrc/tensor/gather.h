@@ -47,8 +47,8 @@ class SgdStep {
  public:
   // Reads and checks everything. Returns None when the core takes it all, else a list with an entry
   // (group index, lr, momentum, weight decay, parameters) for what torch's own operators have to do.
-  // some_fresh: some state may be marked as fresh, that is, no update has written it yet.
-  py::object prepare(const py::list& groups, const py::dict& state, bool some_fresh);
+  // unwritten: parameters whose state is allocated, but no update has written it.
+  py::object prepare(const py::list& groups, const py::dict& state, const py::set& unwritten);
   // Updates what prepare() found, then counts and writes back the next rates. Returns notices.
   int finish();
   // Drops what prepare() found.
@@ -64,6 +64,7 @@ class SgdStep {
   Access gather_param(PyObject* param, const Group& group);
   bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
   bool add_state(PyObject* param, const TensorView& like, Span& span);
+  bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
   void hold_gradients();
   void mark_written();
@@ -72,10 +73,9 @@ class SgdStep {
   std::vector<std::unique_ptr<Group>> groups_;
   py::list group_dicts_;
   py::dict state_;
-  bool some_fresh_ = false;
+  py::set unwritten_;
   References written_;  // this step's parameters
   References alive_;    // this step's buffers, and gradients once they are held
-  References fresh_;    // the state that this step writes first
   bool holds_gradients_ = false;
   PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;

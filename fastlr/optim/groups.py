@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,10 +13,7 @@ from fastlr.schedules import Schedule
 
 # What fastlr keeps in every group beside torch's own entries. Checkpointing tools carry entries of groups along, and
 # drop what stands anywhere else.
-OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "step_count": 0, "held_steps": 0}
-
-# Marks a parameter's state that was allocated before its first update and is not to be read by it.
-FRESH = "fresh"
+OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "step_count": 0, "held_steps": 0, "unwritten": []}
 
 Group = dict[str, Any]
 
@@ -42,7 +40,7 @@ def prepare(group: Group, defaults: Group, names: Sequence[str], check: Callable
         elif name in group or key in group:
             own[key] = None
     check({**OWN_DEFAULTS, **defaults, **group, **own})
-    group.update(own)
+    group.update(own, unwritten=[])
 
 
 def check_counts(group: Group) -> None:
@@ -98,6 +96,18 @@ def pack(group: Group, names: Sequence[str]) -> None:
         group[schedule_key(name)] = None if schedule is None else schedule.to_json()
 
 
+def note_unwritten(groups: list[Group], params: set[torch.Tensor]) -> None:
+    """Write into each group the places of the parameters whose state is allocated, but no update has written it."""
+    for group in groups:
+        places = enumerate(group["params"]) if params else ()
+        group["unwritten"] = [place for place, param in places if param in params]
+
+
+def unwritten(groups: list[Group]) -> set[torch.Tensor]:
+    """The parameters that note_unwritten() noted."""
+    return {group["params"][place] for group in groups for place in group["unwritten"]}
+
+
 def check_state(saved: list[Group], state: dict[Any, Any]) -> None:
     """Raise ValueError where a loaded tensor has not the shape of its parameter.
 
@@ -135,5 +145,5 @@ def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *
             if mine is not None and mine != group[key]:
                 replacements.append(f"{loaded!r} in place of {mine!r} (group {index}, {name})")
         for name, default in OWN_DEFAULTS.items():
-            group.setdefault(name, default if own is None else own[name])
+            group.setdefault(name, copy.copy(default) if own is None or name == "unwritten" else own[name])
     return replacements

@@ -46,7 +46,7 @@ class ScheduledOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._forget_plan()
-        self._some_fresh = False  # state exists that no update has written
+        self._unwritten: set[torch.Tensor] = set()  # their state is allocated, but no update has written it
         self._noticed: set[int] = set()
         self._keep_schedule = False
         self._replaced: list[str] = []  # what the last load replaced
@@ -92,11 +92,12 @@ class ScheduledOptimizer(Optimizer):
         if not self.state and self._only_initialises():
             return loss
         plan = self._plan
-        left = plan.prepare(self.param_groups, self.state, self._some_fresh)
+        left = plan.prepare(self.param_groups, self.state, self._unwritten)
         if left is not None:
             try:
                 with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
                     self._fallback(left)
+                self._unwritten.difference_update(*(params for *_, params in left))
             except BaseException:
                 plan.abandon()
                 raise
@@ -143,12 +144,12 @@ class ScheduledOptimizer(Optimizer):
         if not with_grad or any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad):  # type: ignore[union-attr]
             return False
         self._create_state(with_grad)
-        self._some_fresh = bool(self.state)
+        self._unwritten = {param for _, param in with_grad if param in self.state}
         return True
 
     @abstractmethod
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
-        """Allocate zeroed state for the parameters, marked with ``groups.FRESH``: no update has written it."""
+        """Allocate zeroed state for the parameters, which the first update does not read."""
 
     # Groups and schedules.
 
@@ -203,6 +204,7 @@ class ScheduledOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and loadable by it; schedules as JSON strings, so that ``weights_only=True`` reads it back."""
+        groups.note_unwritten(self.param_groups, self._unwritten)
         state = super().state_dict()
         for group in state["param_groups"]:
             groups.pack(group, self.scheduled)
@@ -233,6 +235,7 @@ class ScheduledOptimizer(Optimizer):
             )
 
     def __getstate__(self) -> dict[str, Any]:
+        groups.note_unwritten(self.param_groups, self._unwritten)
         return {**super().__getstate__(), "_noticed": self._noticed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -244,7 +247,7 @@ class ScheduledOptimizer(Optimizer):
             for group in state["param_groups"]:
                 self._check_numbers({**group, **groups.followed(group, self.scheduled)})
                 groups.mirror(group, self.scheduled)
-            self._some_fresh = any(groups.FRESH in entries for entries in state["state"].values())
+            self._unwritten = groups.unwritten(state["param_groups"])
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])

@@ -122,7 +122,7 @@ class SGD(ScheduledOptimizer):
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
         for group, param in with_grad:
             if group["momentum"] != 0:
-                self.state[param] = {"momentum_buffer": torch.zeros_like(param), groups.FRESH: 1}
+                self.state[param]["momentum_buffer"] = torch.zeros_like(param)
 
     def _fallback(self, left: Left) -> None:
         for index, _, _, _, params in left:
@@ -147,12 +147,10 @@ class SGD(ScheduledOptimizer):
             )
             if momentum != 0:
                 for param, buffer in zip(params, buffers, strict=True):
-                    self.state[param].pop(groups.FRESH, None)
                     self.state[param]["momentum_buffer"] = buffer
 
     def _buffer(self, param: torch.Tensor) -> torch.Tensor | None:
-        entries = self.state.get(param, {})
-        return None if groups.FRESH in entries else entries.get("momentum_buffer")
+        return None if param in self._unwritten else self.state.get(param, {}).get("momentum_buffer")
 
 
 _TORCH_DEFAULTS: dict[str, Any] = {
