@@ -58,15 +58,18 @@ wheel: $(VENV)/tools-installed
 	tools/build_wheel.sh $(BIN)/python dist/*.tar.gz wheelhouse
 	$(BIN)/python tools/check_wheel.py wheelhouse/*.whl
 
-# The tests see installed wheels, never this folder's fastlr/: the system compiler's for what depends on bits, then all
-# of them the manylinux wheel.
+# The tests see an installed wheel, never this folder's fastlr/. Both wheels are tested: the system compiler's shares
+# torch's C++ library and reads tensors through it, the manylinux one brings its own.
 installed: $(VENV)/tools-installed
-	$(INSTALL) --force-reinstall --no-deps dist/*.whl
+	$(call test_wheel,dist/*.whl)
+	$(call test_wheel,wheelhouse/*.whl)
+
+define test_wheel
+	$(INSTALL) --force-reinstall --no-deps $(1)
 	$(INSTALL) "torch-fastlr[$(EXTRAS)]"
-	cd tests && $(BIN)/pytest -q test_sgd_bits.py test_sgd_16bit.py test_schedules_values.py
-	$(INSTALL) --force-reinstall --no-deps wheelhouse/*.whl
 	cd tests && $(BIN)/python -m mypy.stubtest --allowlist ../tools/stubtest_allow.txt fastlr._core
 	cd tests && $(BIN)/pytest . --pyargs fastlr
+endef
 
 clean:
 	rm -rf build dist wheelhouse fastlr-demo $(VENV)

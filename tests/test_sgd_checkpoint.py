@@ -168,6 +168,24 @@ def test_torch_s_state_saved_again_before_the_first_update_keeps_its_buffers() -
     assert_same_state(second, source)
 
 
+def test_buffers_allocated_here_and_written_by_torch_s_are_read_again() -> None:
+    """The allocation, as distributed checkpointing does it, is noted in the state, and torch's SGD carries the note."""
+    first, second = (fastlr.SGD(parameters(), lr=0.1, **MOMENTUM) for _ in range(2))
+    for param in first.param_groups[0]["params"]:
+        param.grad = torch.zeros_like(param)
+    first.param_groups[0]["lr"] = 0.0
+    first.step()
+    first.param_groups[0]["lr"] = 0.1
+    between = torch_sgd(parameters(), lr=0.1, **MOMENTUM)
+    between.load_state_dict(through_a_file(first.state_dict()))
+    train(between, range(5))
+    copy_parameters(between, second)
+    second.load_state_dict(through_a_file(between.state_dict()))
+    train(between, range(5, 8))
+    train(second, range(5, 8))
+    assert_same_state(second, between)
+
+
 @pytest.mark.parametrize("lr", [0.1, WARM], ids=["float", "schedule"])
 def test_the_state_loads_into_torch_s(lr: Any) -> None:
     source = fastlr.SGD(parameters(), lr=lr, **MOMENTUM)

@@ -1,12 +1,14 @@
-// A small pool of threads for work that is worth waking them.
+// Work on several threads, where it is worth waking them.
 #pragma once
 
 #include <functional>
 
 namespace fastlr {
 
-// Calls work(index) for every index in [0, threads), index 0 on the calling thread, and returns when all are done. The
-// threads are kept. After a fork the child starts its own; a second caller at the same time does its work alone.
-void run_on_threads(int threads, const std::function<void(int)>& work);
+// Calls work() on this thread and on up to threads - 1 others, and returns when every call has. The work takes its
+// parts as they come. The threads are those of the OpenMP runtime that torch has loaded, or a pool of our own: where
+// there is none, and in a forked child. A thread of that pool that has not woken when the caller is through is not
+// waited for, and a second caller at the same time does its work alone.
+void run_on_threads(int threads, const std::function<void()>& work);
 
 }  // namespace fastlr

@@ -24,7 +24,7 @@ void run(const Plan& plan, int threads) {
   // Several chunks for each thread, taken as they come: a thread that the system slows down takes fewer.
   const int64_t chunk = std::max<int64_t>(1 << 14, total / (threads * 16));
   std::atomic<int64_t> next{0};
-  run_on_threads(threads, [&](int) {
+  run_on_threads(threads, [&] {
     for (int64_t begin = next.fetch_add(chunk); begin < total; begin = next.fetch_add(chunk)) {
       plan.visit(begin, std::min(begin + chunk, total),
                  [&](const Task& task, const Span& span) { update(plan, task, span); });

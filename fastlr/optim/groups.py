@@ -103,9 +103,10 @@ def note_unwritten(groups: list[Group], params: set[torch.Tensor]) -> None:
         group["unwritten"] = [place for place, param in places if param in params]
 
 
-def unwritten(groups: list[Group]) -> set[torch.Tensor]:
-    """The parameters that note_unwritten() noted."""
-    return {group["params"][place] for group in groups for place in group["unwritten"]}
+def unwritten(groups: list[Group], state: dict[Any, Any]) -> set[torch.Tensor]:
+    """The parameters that note_unwritten() noted, unless another library's optimizer has written their state since."""
+    noted = {group["params"][place] for group in groups for place in group["unwritten"]}
+    return {param for param in noted if not any(bool(value.any()) for value in state.get(param, {}).values())}
 
 
 def check_state(saved: list[Group], state: dict[Any, Any]) -> None:

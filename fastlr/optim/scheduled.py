@@ -247,7 +247,7 @@ class ScheduledOptimizer(Optimizer):
             for group in state["param_groups"]:
                 self._check_numbers({**group, **groups.followed(group, self.scheduled)})
                 groups.mirror(group, self.scheduled)
-            self._unwritten = groups.unwritten(state["param_groups"])
+            self._unwritten = groups.unwritten(state["param_groups"], state["state"])
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])
