@@ -1,12 +1,17 @@
 """Cases and comparisons shared by the tests of fastlr.SGD."""
 
 import itertools
+import platform
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastlr import _core
+
+# x86 without fused multiply-add leaves every update to torch's operators.
+NATIVE = _core.cpu_capability() != "base" or platform.machine() not in ("x86_64", "AMD64")
 BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 LAYOUTS: dict[str, Callable[[], Tensor]] = {
     "scalar": lambda: torch.empty(()),

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from sgd_cases import LAYOUTS, OPTIONS, buffers, describe, filled, gradient_like, same_bits, set_gradients
+from sgd_cases import LAYOUTS, NATIVE, OPTIONS, buffers, describe, filled, gradient_like, same_bits, set_gradients
 from sgd_reference import Hyper, update_16bit
 from torch import Tensor
 
 import fastlr
 
+pytestmark = pytest.mark.skipif(not NATIVE, reason="torch's operators round each operation of their own")
 HALVES = [torch.bfloat16, torch.float16]
 
 

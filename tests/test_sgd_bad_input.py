@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sgd_cases import assert_unchanged, filled, gradient_like, snapshot
+from sgd_cases import NATIVE, assert_unchanged, filled, gradient_like, snapshot
 from torch import Tensor
 
 import fastlr
@@ -161,6 +161,7 @@ def another_number_of_dimensions(param: Tensor) -> None:
 MISMATCHES: list[Callable[[Tensor], None]] = [another_dtype, another_shape, another_number_of_dimensions]
 
 
+@pytest.mark.skipif(not NATIVE, reason="torch's operators do not check")
 @pytest.mark.parametrize("spoil", MISMATCHES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("last", [False, True])
 def test_a_gradient_that_does_not_fit_its_parameter(spoil: Callable[[Tensor], None], last: bool) -> None:

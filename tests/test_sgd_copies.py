@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from sgd_cases import assert_same_bits, assert_same_state, filled, gradient_like, same_bits, torch_sgd
+from sgd_cases import NATIVE, assert_same_bits, assert_same_state, filled, gradient_like, same_bits, torch_sgd
 from torch import Tensor
 
 import fastlr
@@ -114,6 +114,7 @@ def child(optimizer: fastlr.SGD, pipe: Connection) -> None:
     pipe.close()
 
 
+@pytest.mark.skipif(not NATIVE, reason="torch's OpenMP threads hang a forked child")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_can_step() -> None:
     """The parent's threads do not exist in the child; both go on, with the same bits."""
