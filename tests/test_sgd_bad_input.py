@@ -146,6 +146,20 @@ def test_a_written_value_that_is_no_number(name: str, group: int, value: Any) ->
     assert optimizer.step_count == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "remedy"),
+    [("lr", schedules.Constant(0.5), "set_schedule"), ("lr_schedule", "text", "set_schedule"), ("lr", "a", "number")],
+    ids=["schedule", "no schedule", "no number"],
+)
+def test_a_written_value_of_another_type_names_the_remedy(name: str, value: Any, remedy: str) -> None:
+    optimizer = trained()
+    before = snapshot(optimizer)
+    optimizer.param_groups[0][name] = value
+    with pytest.raises(TypeError, match=remedy):
+        optimizer.step()
+    assert_unchanged(optimizer, before, groups=False)
+
+
 def another_dtype(param: Tensor) -> None:
     param.data = param.data.to(torch.float16)
 

@@ -276,3 +276,14 @@ def test_sixteen_bit_buffers_keep_their_type() -> None:
     second.load_state_dict(through_a_file(first.state_dict()))
     train(second, range(3, 8))
     assert_same_state(second, whole)
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["constructed", "copied"])
+def test_hooks_on_the_state_dict_see_plain_values(copied: bool) -> None:
+    optimizer = fastlr.SGD(parameters(), lr=WARM, **MOMENTUM)
+    if copied:
+        optimizer = copy.deepcopy(optimizer)
+    seen = []
+    optimizer.register_state_dict_post_hook(lambda _, state: seen.append(state["param_groups"][0]["lr_schedule"]))
+    optimizer.state_dict()
+    assert seen == [WARM.to_json()]

@@ -177,3 +177,9 @@ def test_parameters_in_shared_memory() -> None:
         net(torch.ones(2, 5)).sum().backward()
         make(net.parameters(), lr=0.1).step()
     assert same_bits(model.weight, expected.weight)
+
+
+def test_a_copy_keeps_what_was_written_from_outside() -> None:
+    optimizer = fastlr.SGD([torch.nn.Parameter(torch.zeros(3))], lr=fastlr.warmup_cosine(0.1, 20))
+    optimizer.param_groups[0]["lr"] = -0.5
+    assert copy.deepcopy(optimizer).param_groups[0]["lr"] == -0.5

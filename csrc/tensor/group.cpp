@@ -24,18 +24,20 @@ PyObject* entry(PyObject* group, PyObject* key) {
         "Put it back, or add the group with add_param_group().");
 }
 
-double as_double(PyObject* value) {
-  if (PyFloat_CheckExact(value)) return PyFloat_AS_DOUBLE(value);
-  const py::object as_float = py::reinterpret_steal<py::object>(PyNumber_Float(value));
-  if (!as_float) throw py::error_already_set();
-  return PyFloat_AS_DOUBLE(as_float.ptr());
+[[noreturn]] void refuse(ErrorKind kind, PyObject* key, PyObject* value, const char* remedy) {
+  raise(kind, "Invalid " + py::str(py::handle(key)).cast<std::string>() + " in a parameter group",
+        py::repr(py::handle(value)).cast<std::string>(), remedy);
 }
 
 double number(PyObject* group, PyObject* key) {
-  const double value = as_double(entry(group, key));
-  if (!std::isnan(value)) return value;
-  raise(ErrorKind::value, "Invalid " + py::str(py::handle(key)).cast<std::string>() + " in a parameter group", "nan",
-        "Write a number there before step().");
+  PyObject* value = entry(group, key);
+  const double as_float = PyFloat_CheckExact(value) ? PyFloat_AS_DOUBLE(value) : PyFloat_AsDouble(value);
+  if (as_float == -1.0 && PyErr_Occurred()) {
+    PyErr_Clear();
+    refuse(ErrorKind::type, key, value, "Write a number there; for a schedule use optimizer.set_schedule().");
+  }
+  if (std::isnan(as_float)) refuse(ErrorKind::value, key, value, "Write a number there before step().");
+  return as_float;
 }
 
 int64_t integer(PyObject* group, PyObject* key) {
@@ -91,6 +93,9 @@ void Scheduled::follow(PyObject* schedule) {
   const schedule::Program* program = nullptr;
   int64_t length = -1;
   if (schedule != Py_None) {
+    if (!py::hasattr(schedule, "program")) {
+      refuse(ErrorKind::type, schedule_name_, schedule, "Use optimizer.set_schedule(), or None for a constant.");
+    }
     owner = py::handle(schedule).attr("program");
     program = &owner.cast<const schedule::Program&>();
     const py::object own_length = py::handle(schedule).attr("length");

@@ -55,6 +55,7 @@ class ScheduledOptimizer(Optimizer):
             defaults[groups.schedule_key(name)] = value if isinstance(value, Schedule) else None
             defaults[name] = value(0) if isinstance(value, Schedule) else value
         super().__init__(params, {**defaults, **groups.OWN_DEFAULTS})
+        self._register_packing()
 
     # To be given by each rule.
 
@@ -205,10 +206,11 @@ class ScheduledOptimizer(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and loadable by it; schedules as JSON strings, so that ``weights_only=True`` reads it back."""
         groups.note_unwritten(self.param_groups, self._unwritten)
-        state = super().state_dict()
+        return super().state_dict()
+
+    def _pack_schedules(self, state: dict[str, Any]) -> None:
         for group in state["param_groups"]:
             groups.pack(group, self.scheduled)
-        return state
 
     def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
         """Load a state dict of this class or of torch's.
@@ -244,15 +246,22 @@ class ScheduledOptimizer(Optimizer):
             known = self.__dict__.get("param_groups")
             keep = self.__dict__.get("_keep_schedule", False)
             self._replaced = groups.adopt(state["param_groups"], known, self.scheduled, keep=keep)
-            for group in state["param_groups"]:
+            for group in state["param_groups"] if known is not None else ():  # a copy stays what it is
                 self._check_numbers({**group, **groups.followed(group, self.scheduled)})
                 groups.mirror(group, self.scheduled)
             self._unwritten = groups.unwritten(state["param_groups"], state["state"])
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])
+        hooks_are_new = "_optimizer_state_dict_post_hooks" not in self.__dict__
         super().__setstate__(state)
+        if hooks_are_new:
+            self._register_packing()
         self._forget_plan()
+
+    def _register_packing(self) -> None:
+        # As a hook, and the first, so that the callers' hooks see plain values already.
+        self.register_state_dict_post_hook(type(self)._pack_schedules)
 
     def _forget_plan(self) -> None:
         self._plan = _core.SgdStep()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import numbers
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -118,8 +119,9 @@ class Combination(Schedule):
     _sign: ClassVar[str]
 
     @property
+    @abstractmethod
     def _operands(self) -> tuple[Schedule, ...]:
-        raise NotImplementedError
+        """What is combined, in order."""
 
     @property
     def length(self) -> int | None:

@@ -5,6 +5,7 @@ In the formulas ``u = clamp(t / length, 0, 1)``.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 
 from fastlr import _core
@@ -56,8 +57,9 @@ class Ramp(Schedule):
         else:
             self._emit_ramp(builder)
 
+    @abstractmethod
     def _emit_ramp(self, builder: _core.ProgramBuilder) -> None:
-        raise NotImplementedError
+        """Append the instruction of a ramp whose ends differ."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

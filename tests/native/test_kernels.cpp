@@ -8,37 +8,14 @@
 #include <vector>
 
 #include "check_native.h"
-#include "cpu/kernels.h"
+#include "cpu/dispatch.h"
 #include "cpu/run.h"
 #include "rules/number.h"
 #include "step/plan.h"
 
-namespace fastlr {
-namespace base {
-extern const Kernels kKernels;
-}
-#if defined(__x86_64__)
-namespace avx2 {
-extern const Kernels kKernels;
-}
-namespace avx512 {
-extern const Kernels kKernels;
-}
-#endif
-}  // namespace fastlr
-
 namespace {
 
 using namespace fastlr;
-
-std::vector<const Kernels*> tables_that_run_here() {
-  std::vector<const Kernels*> tables{&base::kKernels};
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables.push_back(&avx2::kKernels);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) tables.push_back(&avx512::kKernels);
-#endif
-  return tables;
-}
 
 std::mt19937_64 random_bits(7);
 
@@ -115,9 +92,9 @@ void compare_with_formula(const SgdHyper& h, DType dtype, const Memory& before, 
 void every_table_has_the_same_bits(const SgdHyper& hyper, DType dtype, int64_t size, int64_t offset, bool first) {
   const Memory before{random_elements(dtype, size + offset), random_elements(dtype, size + offset),
                       random_elements(dtype, size + offset)};
-  const Memory expected = updated(base::kKernels, hyper, dtype, before, offset, first);
+  const Memory expected = updated(*available_kernels().back(), hyper, dtype, before, offset, first);
   compare_with_formula(hyper, dtype, before, expected, offset, first);
-  for (const Kernels* table : tables_that_run_here()) {
+  for (const Kernels* table : available_kernels()) {
     const Memory now = updated(*table, hyper, dtype, before, offset, first);
     CHECK(now.param == expected.param && now.state == expected.state && now.grad == before.grad);
   }

@@ -8,42 +8,15 @@
 
 #include "check.h"
 #include "check_native.h"
-#include "cpu/kernels.h"
+#include "cpu/dispatch.h"
 #include "schedule/evaluate.h"
 #include "schedule/program.h"
 #include "schedule_oracle.h"
-
-namespace fastlr {
-namespace base {
-extern const Kernels kKernels;
-}
-#if defined(__x86_64__)
-namespace avx2 {
-extern const Kernels kKernels;
-}
-namespace avx512 {
-extern const Kernels kKernels;
-}
-#endif
-}  // namespace fastlr
 
 namespace {
 
 using fastlr::schedule::Program;
 namespace arithmetic = fastlr::FASTLR_ARCH::schedule;
-
-std::vector<const fastlr::Kernels*> tables_of_this_machine() {
-  std::vector<const fastlr::Kernels*> tables = {&fastlr::base::kKernels};
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
-  const bool v4 = v3 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (v3) tables.push_back(&fastlr::avx2::kKernels);
-  if (v4) tables.push_back(&fastlr::avx512::kKernels);
-#endif
-  return tables;
-}
 
 std::vector<int64_t> interesting_steps() {
   std::vector<int64_t> steps = {0, 1, 2, 3, 4, 255, 256, 257, 258, (1 << 24) + 1, int64_t{1} << 31, kMaxSteps - 1};
@@ -54,7 +27,7 @@ std::vector<int64_t> interesting_steps() {
 }
 
 void test_random_programs() {
-  const std::vector<const fastlr::Kernels*> tables = tables_of_this_machine();
+  const std::vector<const fastlr::Kernels*> tables = fastlr::available_kernels();
   for (int round = 0; round < 3000; ++round) {
     const std::unique_ptr<Node> node = random_node(static_cast<int>(random_between(0, 4)));
     ProgramBuilder builder;
