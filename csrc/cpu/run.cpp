@@ -6,19 +6,15 @@
 #include "cpu/pool.h"
 
 namespace fastlr {
-namespace {
-
-void update(const Plan& plan, const Task& task, const Span& span) {
-  kernels().sgd[static_cast<int>(task.dtype)](plan.hyper(task), span);
-}
-
-}  // namespace
-
 void run(const Plan& plan, int threads) {
+  const Kernels& table = kernels();
+  const auto update = [&](const Task& task, const Span& span) {
+    table.sgd[static_cast<int>(task.dtype)](plan.hyper(task), span);
+  };
   const int64_t total = plan.elements();
   threads = static_cast<int>(std::min<int64_t>(threads, total / (kThreadedElements / 2)));
   if (threads <= 1) {
-    for (const Task& task : plan.tasks()) update(plan, task, task.span);
+    for (const Task& task : plan.tasks()) update(task, task.span);
     return;
   }
   // Several chunks for each thread, taken as they come: a thread that the system slows down takes fewer.
@@ -26,8 +22,7 @@ void run(const Plan& plan, int threads) {
   std::atomic<int64_t> next{0};
   run_on_threads(threads, [&] {
     for (int64_t begin = next.fetch_add(chunk); begin < total; begin = next.fetch_add(chunk)) {
-      plan.visit(begin, std::min(begin + chunk, total),
-                 [&](const Task& task, const Span& span) { update(plan, task, span); });
+      plan.visit(begin, std::min(begin + chunk, total), update);
     }
   });
 }

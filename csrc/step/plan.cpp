@@ -7,17 +7,13 @@ namespace fastlr {
 void Plan::clear() {
   hypers_.clear();
   tasks_.clear();
-  offsets_.resize(1);
+  elements_ = 0;
 }
 
-void Plan::add(DType dtype, const Span& span) {
-  tasks_.push_back({static_cast<int32_t>(hypers_.size()) - 1, dtype, span});
-  offsets_.push_back(offsets_.back() + span.size);
-}
-
-size_t Plan::task_at(int64_t element) const {
-  const auto after = std::upper_bound(offsets_.begin(), offsets_.end(), element);
-  return static_cast<size_t>(after - offsets_.begin()) - 1;
+std::size_t Plan::task_at(int64_t element) const {
+  const auto after = std::upper_bound(tasks_.begin(), tasks_.end(), element,
+                                      [](int64_t place, const Task& task) { return place < task.before; });
+  return after == tasks_.begin() ? 0 : static_cast<std::size_t>(after - tasks_.begin()) - 1;
 }
 
 Span part(const Task& task, int64_t begin, int64_t end) {

@@ -12,6 +12,7 @@
 namespace fastlr {
 
 struct Task {
+  int64_t before;  // elements in the tasks before this one
   int32_t group;
   DType dtype;
   Span span;
@@ -22,11 +23,13 @@ class Plan {
   void clear();
   void add_group(const SgdHyper& hyper) { hypers_.push_back(hyper); }
   // The tensor belongs to the group added last.
-  void add(DType dtype, const Span& span);
+  void add(DType dtype, const Span& span) {
+    tasks_.push_back({elements_, static_cast<int32_t>(hypers_.size()) - 1, dtype, span});
+    elements_ += span.size;
+  }
 
-  int64_t elements() const { return offsets_.back(); }
+  int64_t elements() const { return elements_; }
   const std::vector<Task>& tasks() const { return tasks_; }
-  std::vector<Task>& tasks() { return tasks_; }
   const SgdHyper& hyper(const Task& task) const { return hypers_[static_cast<std::size_t>(task.group)]; }
 
   // The parts of the tasks that hold elements [begin, end) of all tensors laid end to end. Inner cuts are moved down to
@@ -39,7 +42,7 @@ class Plan {
 
   std::vector<SgdHyper> hypers_;
   std::vector<Task> tasks_;
-  std::vector<int64_t> offsets_{0};  // offsets_[i] = elements in the tasks before task i
+  int64_t elements_ = 0;
 };
 
 Span part(const Task& task, int64_t begin, int64_t end);
@@ -47,11 +50,11 @@ Span part(const Task& task, int64_t begin, int64_t end);
 template <class Visit>
 void Plan::visit(int64_t begin, int64_t end, Visit&& visit) const {
   constexpr int64_t kCut = 64;
-  for (std::size_t i = task_at(begin); i < tasks_.size() && offsets_[i] < end; ++i) {
-    const int64_t size = tasks_[i].span.size;
-    const int64_t first = begin <= offsets_[i] ? 0 : (begin - offsets_[i]) / kCut * kCut;
-    const int64_t last = end >= offsets_[i + 1] ? size : (end - offsets_[i]) / kCut * kCut;
-    if (first < last) visit(tasks_[i], part(tasks_[i], first, last));
+  for (std::size_t i = task_at(begin); i < tasks_.size() && tasks_[i].before < end; ++i) {
+    const Task& task = tasks_[i];
+    const int64_t first = begin <= task.before ? 0 : (begin - task.before) / kCut * kCut;
+    const int64_t last = end >= task.before + task.span.size ? task.span.size : (end - task.before) / kCut * kCut;
+    if (first < last) visit(task, part(task, first, last));
   }
 }
 

@@ -29,7 +29,7 @@ bool functions(Direct& out) {
   look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensorb", out.to_dlpack);
   look_up("libtorch_cpu.so", "_ZN2at17toDLPackNonOwningERKNS_6TensorEP8DLTensor", out.to_dlpack_2_10);
   look_up("libtorch_cpu.so", "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE", out.bump_version);
-  look_up("libtorch_cpu.so", "_ZN2at25compositeimplicitautograd6is_negERKNS_6TensorE", out.is_neg);
+  look_up("libtorch_cpu.so", "_ZN2at6native6is_negERKNS_6TensorE", out.is_neg);
   return out.grad != nullptr && (out.to_dlpack != nullptr || out.to_dlpack_2_10 != nullptr) &&
          out.bump_version != nullptr && out.is_neg != nullptr;
 }

@@ -88,6 +88,11 @@ DType dtype_of(const DLDataType& dtype) {
                             : DType::unsupported;
 }
 
+// An implementation is some 200 bytes.
+void prefetch_lines(const void* implementation) {
+  for (int line = 0; line < 4; ++line) __builtin_prefetch(static_cast<const char*>(implementation) + 64 * line);
+}
+
 Access read(const DLTensor& raw, TensorView& out) {
   out.data = static_cast<char*>(raw.data) + raw.byte_offset;
   out.shape = raw.shape;
@@ -169,6 +174,17 @@ Access view_gradient(PyObject* tensor, TensorView& out, PyObject** owner) {
   }
   *owner = grad;
   return view(grad, out);
+}
+
+void prefetch(PyObject* list, Py_ssize_t at) {
+  constexpr Py_ssize_t kObject = 8, kImplementation = 4, kGradient = 2;
+  const Py_ssize_t size = PyList_GET_SIZE(list);
+  if (at + kObject < size) __builtin_prefetch(PyList_GET_ITEM(list, at + kObject));
+  if (at + kImplementation >= size) return;
+  PyObject* tensor = PyList_GET_ITEM(list, at + kImplementation);
+  if (const Direct* direct = type_of(tensor).direct) prefetch_lines(*direct->handle(tensor));
+  tensor = PyList_GET_ITEM(list, at + kGradient);
+  if (const Direct* direct = type_of(tensor).direct) prefetch_lines(*direct->grad(*direct->handle(tensor)));
 }
 
 bool bump_version(PyObject* tensor) {

@@ -50,6 +50,10 @@ bool negated(PyObject* tensor);
 // tensor.grad as a new reference; nullptr, and no error set, where Python raised.
 PyObject* gradient(PyObject* tensor);
 
+// Ask for the memory of a list's tensors ahead of the one at `at`: they lie scattered, and waiting for them is most of
+// what a step over small tensors costs.
+void prefetch(PyObject* list, Py_ssize_t at);
+
 // Marks the tensor as written, so that a stale backward raises. False: the caller has to ask torch.
 bool bump_version(PyObject* tensor);
 

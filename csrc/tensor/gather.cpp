@@ -40,6 +40,15 @@ void check_gradient(const TensorView& param, const TensorView& grad) {
         describe(grad) + " for " + describe(param), "Clear it with zero_grad() and run backward again.");
 }
 
+// The entry, borrowed: most often the only one, which needs no hashing.
+PyObject* first_or_named(PyObject* entries, PyObject* name) {
+  PyObject* key;
+  PyObject* value;
+  Py_ssize_t place = 0;
+  if (PyDict_Next(entries, &place, &key, &value) && key == name) return value;
+  return PyDict_GetItemWithError(entries, name);
+}
+
 }  // namespace
 
 py::object SgdStep::prepare(const py::list& groups, const py::dict& state, const py::set& unwritten) {
@@ -72,6 +81,7 @@ void SgdStep::gather_group(std::size_t index, PyObject* group) {
   const Group& values = *groups_[index];
   py::list left;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i, ++cursor_) {
+    prefetch(params, i);
     PyObject* param = PyList_GET_ITEM(params, i);
     const Access access = gather_param(param, values);
     if (access == Access::foreign) left.append(py::handle(param));
@@ -122,7 +132,7 @@ void SgdStep::hold_gradients() {
 // False: the buffer that the caller put there is not laid out like its parameter.
 bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
   PyObject* entries = state_of(param);
-  PyObject* held = entries == nullptr ? nullptr : PyDict_GetItemWithError(entries, names().momentum_buffer);
+  PyObject* held = entries == nullptr ? nullptr : first_or_named(entries, names().momentum_buffer);
   TensorView buffer;
   if (held == nullptr || held == Py_None) {
     hold_gradients();

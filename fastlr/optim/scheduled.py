@@ -6,7 +6,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch.optim import Optimizer
@@ -208,10 +208,6 @@ class ScheduledOptimizer(Optimizer):
         groups.note_unwritten(self.param_groups, self._unwritten)
         return super().state_dict()
 
-    def _pack_schedules(self, state: dict[str, Any]) -> None:
-        for group in state["param_groups"]:
-            groups.pack(group, self.scheduled)
-
     def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
         """Load a state dict of this class or of torch's.
 
@@ -261,10 +257,15 @@ class ScheduledOptimizer(Optimizer):
 
     def _register_packing(self) -> None:
         # As a hook, and the first, so that the callers' hooks see plain values already.
-        self.register_state_dict_post_hook(type(self)._pack_schedules)
+        self.register_state_dict_post_hook(_pack_schedules)
 
     def _forget_plan(self) -> None:
         self._plan = _core.SgdStep()
+
+
+def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    for group in state["param_groups"]:
+        groups.pack(group, cast(ScheduledOptimizer, optimizer).scheduled)
 
 
 def check_number(name: str, value: Any, label: str) -> None:
