@@ -88,11 +88,6 @@ DType dtype_of(const DLDataType& dtype) {
                             : DType::unsupported;
 }
 
-// An implementation is some 200 bytes.
-void prefetch_lines(const void* implementation) {
-  for (int line = 0; line < 4; ++line) __builtin_prefetch(static_cast<const char*>(implementation) + 64 * line);
-}
-
 Access read(const DLTensor& raw, TensorView& out) {
   out.data = static_cast<char*>(raw.data) + raw.byte_offset;
   out.shape = raw.shape;
@@ -174,6 +169,15 @@ Access view_gradient(PyObject* tensor, TensorView& out, PyObject** owner) {
   }
   *owner = grad;
   return view(grad, out);
+}
+
+void prefetch_lines(const void* implementation) {
+  for (int line = 0; line < 4; ++line) __builtin_prefetch(static_cast<const char*>(implementation) + 64 * line);
+}
+
+const void* implementation(PyObject* tensor) {
+  const Direct* direct = type_of(tensor).direct;
+  return direct == nullptr ? nullptr : *direct->handle(tensor);
 }
 
 void prefetch(PyObject* list, Py_ssize_t at) {

@@ -82,6 +82,7 @@ void SgdStep::gather_group(std::size_t index, PyObject* group) {
   py::list left;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i, ++cursor_) {
     prefetch(params, i);
+    ask_ahead();
     PyObject* param = PyList_GET_ITEM(params, i);
     const Access access = gather_param(param, values);
     if (access == Access::foreign) left.append(py::handle(param));
@@ -144,10 +145,23 @@ bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
     if (view(held, buffer) != Access::native || buffer.device_type != TensorView::kCpu) return false;
     if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
     alive_.hold(held);
+    seen_[cursor_].buffer = held;
+    seen_[cursor_].implementation = implementation(held);
     span.first = is_unwritten(param);
   }
   span.state = buffer.data;
   return true;
+}
+
+// The state of a parameter that comes soon, where it was at the last step: an address that is wrong by now does no
+// harm.
+void SgdStep::ask_ahead() const {
+  constexpr std::size_t kAhead = 6;
+  if (cursor_ + kAhead >= seen_.size()) return;
+  const Seen& soon = seen_[cursor_ + kAhead];
+  __builtin_prefetch(soon.entries);
+  __builtin_prefetch(soon.buffer);
+  prefetch_lines(soon.implementation);
 }
 
 bool SgdStep::is_unwritten(PyObject* param) {
@@ -161,13 +175,14 @@ bool SgdStep::is_unwritten(PyObject* param) {
 // The parameter's entry in the state, borrowed, or nullptr. Hashing a tensor runs Python code, so two places are looked
 // at first: where it was last time, and behind the parameter before.
 PyObject* SgdStep::state_of(PyObject* param) {
-  if (hints_.size() <= cursor_) hints_.resize(cursor_ + 1, 0);
+  if (seen_.size() <= cursor_) seen_.resize(cursor_ + 1);
   PyObject* key;
   PyObject* value;
-  for (const Py_ssize_t place : {hints_[cursor_], behind_}) {
+  for (const Py_ssize_t place : {seen_[cursor_].place, behind_}) {
     Py_ssize_t next = place;
     if (!PyDict_Next(state_.ptr(), &next, &key, &value) || key != param) continue;
-    hints_[cursor_] = place;
+    seen_[cursor_].place = place;
+    seen_[cursor_].entries = value;
     behind_ = next;
     return PyDict_Check(value) ? value : nullptr;
   }
@@ -178,7 +193,7 @@ PyObject* SgdStep::state_of(PyObject* param) {
     // One search a step: hints for state in any order come in time, and never cost more than a walk over it.
     Py_ssize_t place = 0;
     for (Py_ssize_t next = 0; PyDict_Next(state_.ptr(), &next, &key, &value) && key != param;) place = next;
-    hints_[cursor_] = place;
+    seen_[cursor_].place = place;
   }
   return found != nullptr && PyDict_Check(found) ? found : nullptr;
 }

@@ -55,6 +55,13 @@ class SgdStep {
   void abandon();
 
  private:
+  // Where things were at the last step: looked at first, or asked for ahead. Never trusted.
+  struct Seen {
+    Py_ssize_t place = 0;  // in state_
+    const void* entries = nullptr;
+    const void* buffer = nullptr;
+    const void* implementation = nullptr;  // of the buffer
+  };
   struct NewBuffer {
     PyObject* param;
     py::object buffer;
@@ -64,6 +71,7 @@ class SgdStep {
   Access gather_param(PyObject* param, const Group& group);
   bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
   bool add_state(PyObject* param, const TensorView& like, Span& span);
+  void ask_ahead() const;
   bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
   void hold_gradients();
@@ -80,9 +88,9 @@ class SgdStep {
   PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;
   std::vector<NewBuffer> new_buffers_;
-  std::size_t cursor_ = 0;         // the parameter's place among all
-  std::vector<Py_ssize_t> hints_;  // where state_ held the parameter at that place last time
-  Py_ssize_t behind_ = 0;          // the place in state_ behind the parameter found last
+  std::size_t cursor_ = 0;  // the parameter's place among all
+  std::vector<Seen> seen_;  // what was found for the parameter at that place last time
+  Py_ssize_t behind_ = 0;   // the place in state_ behind the parameter found last
   bool searched_ = false;
 };
 
