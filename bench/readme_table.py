@@ -49,11 +49,15 @@ def training_table(cases: list[dict[str, Any]]) -> str:
     return table(header, lines)
 
 
-def single_figures(scalar: dict[str, Any], importing: dict[str, Any]) -> str:
-    """What the benches of single parts found, as a list."""
+def single_figures(fused: dict[str, Any], scalar: dict[str, Any], importing: dict[str, Any]) -> str:
+    """What the smaller benches found, as a list."""
+    alone = ", ".join(f"`{case['name']}` {ratio(rows_of(case), 'torch fused')}" for case in fused["cases"])
+    names = " ".join(case["name"] for case in fused["cases"])
     ours, theirs = (f"{scalar['ns'][side]['median']:.0f} ns" for side in (SCHEDULE, SCHEDULER))
     added = f"{importing['ms']['import fastlr after torch']['median']:.1f} ms"
     return (
+        f"- Against torch fused alone, so that no third side takes the caches: {alone} "
+        f"(`fastlr bench --cases {names} --peers fused`).\n"
         f"- The value of `Warmup >> Cosine` for one step: {ours}; `CosineAnnealingLR.step()`: {theirs} "
         "(`python bench/schedule_scalar.py`).\n"
         f"- `import fastlr` after `import torch`: {added} (`python bench/import_time.py`).\n"
@@ -62,9 +66,9 @@ def single_figures(scalar: dict[str, Any], importing: dict[str, Any]) -> str:
 
 def section() -> str:
     """Both tables, the single figures, and the machine that they come from."""
-    bench, scalar, importing = (
+    bench, fused, scalar, importing = (
         json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("bench", "schedule_scalar", "import_time")
+        for name in ("bench", "fused", "schedule_scalar", "import_time")
     )
     facts = bench["machine"]
     training = [case for case in bench["cases"] if case["rows"][0]["share"] is not None]
@@ -72,7 +76,7 @@ def section() -> str:
     return (
         f"{facts['cpu']}, {facts['cores']} cores, {facts['instructions_fastlr']}, {facts['system']}, Python "
         f"{facts['python']}, torch {facts['torch']}, {facts['threads']} threads, load {facts['load']} before the run."
-        f"\n\n{steps_table(steps)}\n\n{training_table(training)}\n\n{single_figures(scalar, importing)}"
+        f"\n\n{steps_table(steps)}\n\n{training_table(training)}\n\n{single_figures(fused, scalar, importing)}"
     )
 
 
