@@ -74,7 +74,9 @@ def test_the_record_is_complete(figures: dict[str, Any]) -> None:
 
 
 def test_the_picture_is_one(ran: Path) -> None:
-    image = pytest.importorskip("matplotlib.image").imread(ran / "demo.png")
+    image = pytest.importorskip("matplotlib.image", reason="needs `pip install torch-fastlr[demo]`").imread(
+        ran / "demo.png"
+    )
     assert image.shape[2] in (3, 4)
     assert image.min() < image.max()
 

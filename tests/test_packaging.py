@@ -29,7 +29,7 @@ def pinned() -> dict[str, str]:
 
 
 def project_settings() -> dict[str, Any]:
-    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11, which brings tomllib")
     settings: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
     return settings
 
@@ -58,7 +58,7 @@ def widest_instruction_set() -> str:
     return "avx2" if {"avx2", "fma", "bmi1", "bmi2"} <= flags else "base"
 
 
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="the oracle is Linux's own list of CPU flags")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="needs Linux, whose own list of CPU flags is the oracle")
 def test_build_uses_the_widest_instruction_set(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "FASTLR_CPU_CAPABILITY"}
     command = [sys.executable, "-c", "from fastlr import _core; print(_core.cpu_capability())"]
@@ -89,7 +89,7 @@ def test_pre_commit_uses_the_pinned_versions() -> None:
 
 
 def test_cibuildwheel_builds_every_python() -> None:
-    pytest.importorskip("cibuildwheel")
+    pytest.importorskip("cibuildwheel", reason="needs cibuildwheel, of the group dev, and Python 3.11")
     command = [sys.executable, "-m", "cibuildwheel", "--print-build-identifiers", "--platform"]
     built = {
         platform: subprocess.run([*command, platform, ROOT], check=True, capture_output=True, text=True).stdout.split()

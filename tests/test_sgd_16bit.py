@@ -10,7 +10,9 @@ from torch import Tensor
 
 import fastlr
 
-pytestmark = pytest.mark.skipif(not NATIVE, reason="torch's operators round each operation of their own")
+pytestmark = pytest.mark.skipif(
+    not NATIVE, reason="needs a CPU with fused multiply-add: torch's operators round each operation of their own"
+)
 HALVES = [torch.bfloat16, torch.float16]
 
 

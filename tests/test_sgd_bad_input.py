@@ -175,7 +175,7 @@ def another_number_of_dimensions(param: Tensor) -> None:
 MISMATCHES: list[Callable[[Tensor], None]] = [another_dtype, another_shape, another_number_of_dimensions]
 
 
-@pytest.mark.skipif(not NATIVE, reason="torch's operators do not check")
+@pytest.mark.skipif(not NATIVE, reason="needs a CPU with fused multiply-add: torch's operators do not check")
 @pytest.mark.parametrize("spoil", MISMATCHES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("last", [False, True])
 def test_a_gradient_that_does_not_fit_its_parameter(spoil: Callable[[Tensor], None], last: bool) -> None:

@@ -114,7 +114,9 @@ def child(optimizer: fastlr.SGD, pipe: Connection) -> None:
     pipe.close()
 
 
-@pytest.mark.skipif(not NATIVE, reason="torch's OpenMP threads hang a forked child")
+@pytest.mark.skipif(
+    not NATIVE, reason="needs a CPU with fused multiply-add: torch's OpenMP threads hang a forked child"
+)
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_can_step() -> None:
     """The parent's threads do not exist in the child; both go on, with the same bits."""

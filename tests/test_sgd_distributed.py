@@ -17,7 +17,9 @@ from torch.distributed.checkpoint.state_dict import (
 import fastlr
 from fastlr import schedules
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
+pytestmark = pytest.mark.skipif(
+    not torch.distributed.is_available(), reason="needs a torch that was built with distributed"
+)
 
 WARM = fastlr.warmup_cosine(0.1, 20, warmup=5)
 RATES: dict[str, Any] = {

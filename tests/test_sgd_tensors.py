@@ -149,7 +149,7 @@ def test_a_buffer_held_by_the_caller_is_updated_in_place() -> None:
 def test_gradient_of_another_layout(layout: str, dtype: torch.dtype) -> None:
     """Contiguous, expanded and strided gradients; compared with the same gradient in the parameter's own layout."""
     if not NATIVE and dtype is torch.bfloat16:
-        pytest.skip("the bits of torch's 16-bit operators depend on the layout")
+        pytest.skip("needs a CPU with fused multiply-add: the bits of torch's 16-bit operators depend on the layout")
     sides = [fastlr.SGD([filled(layout, dtype, 1)], **OPTIONS) for _ in range(2)]
     (ours,), (expected,) = (optimizer.param_groups[0]["params"] for optimizer in sides)
     for step in range(6):

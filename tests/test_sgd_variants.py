@@ -35,7 +35,7 @@ def used(**environment: str) -> dict[str, str]:
 def test_instruction_set(capability: str) -> None:
     widest = {"DEFAULT": ["base"], "AVX2": ["base", "avx2"]}.get(torch.backends.cpu.get_cpu_capability())
     if widest is not None and capability not in widest:
-        pytest.skip(f"this machine does not run {capability}")
+        pytest.skip(f"needs a CPU with {capability}")
     assert used(FASTLR_CPU_CAPABILITY=capability)["capability"] == capability
 
 

@@ -14,7 +14,7 @@ from sgd_spy import RateSpy
 import fastlr
 from fastlr import schedules
 
-lightning = pytest.importorskip("lightning")
+lightning = pytest.importorskip("lightning", reason="needs `pip install torch-fastlr[integrations]`")
 from lightning.pytorch.callbacks import LearningRateMonitor  # noqa: E402
 from lightning.pytorch.loggers import Logger  # noqa: E402
 

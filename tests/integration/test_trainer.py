@@ -14,7 +14,7 @@ from sgd_spy import RateSpy
 
 import fastlr
 
-transformers = pytest.importorskip("transformers")
+transformers = pytest.importorskip("transformers", reason="needs `pip install torch-fastlr[integrations]`")
 
 UPDATES = 12
 WARM = fastlr.warmup_cosine(0.05, UPDATES, warmup=3)
