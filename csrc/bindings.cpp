@@ -3,24 +3,29 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "check.h"
-#include "cpu/kernels.h"
+#include "cpu/evaluate.h"
 #include "schedule/program.h"
 #include "tensor/dlpack.h"
 #include "tensor/gather.h"
 
 namespace py = pybind11;
 using fastlr::ErrorKind;
+using fastlr::StepSpan;
+using fastlr::ValueTable;
+using fastlr::schedule::Decay;
+using fastlr::schedule::Op;
 using fastlr::schedule::Program;
 using fastlr::schedule::ProgramBuilder;
+using fastlr::schedule::Ramp;
+using py::arg;
 
 namespace {
-
-using Steps = py::array_t<int64_t, py::array::c_style>;
-using Values = py::array_t<double, py::array::c_style>;
 
 void translate(std::exception_ptr pending) {
   try {
@@ -36,6 +41,11 @@ void translate(std::exception_ptr pending) {
                 "Steps count the updates done before: from 0 to 2**63 - 1.");
 }
 
+[[noreturn]] void refuse_missing(int64_t step) {
+  fastlr::raise(ErrorKind::value, "A schedule has no value", "step " + std::to_string(step),
+                "It has ended there, or divides by 0: make it longer, or let it hold its last value.");
+}
+
 double evaluate_one(const Program& program, py::handle step) {
   if (!PyLong_CheckExact(step.ptr())) {
     fastlr::raise(ErrorKind::type, "step is not an int", py::repr(step), "Pass an int.");
@@ -43,80 +53,159 @@ double evaluate_one(const Program& program, py::handle step) {
   int overflow = 0;
   const int64_t t = PyLong_AsLongLongAndOverflow(step.ptr(), &overflow);
   if (overflow != 0 || t < 0) refuse_step(py::repr(step));
-  double value = 0.0;
-  fastlr::kernels().evaluate(program.view(), &t, 1, &value);
+  const double value = fastlr::kernels().evaluate_one(program.view(), t);
+  if (std::isnan(value)) refuse_missing(t);
   return value;
 }
 
-void evaluate_many(const std::vector<const Program*>& programs, const Steps& steps, Values out) {
-  const auto rows = static_cast<py::ssize_t>(programs.size());
-  if (steps.ndim() != 1 || out.ndim() != 2 || out.shape(0) != rows || out.shape(1) != steps.size()) {
-    fastlr::raise(ErrorKind::value, "out does not fit", py::repr(out.attr("shape")),
-                  "Give steps of shape [N] and out of shape [programs, N].");
+// An int64 array, or a range: neither is copied.
+StepSpan steps_from(const py::object& steps) {
+  if (PyRange_Check(steps.ptr())) {
+    const auto count = static_cast<int64_t>(py::len(steps));
+    if (count == 0) return {nullptr, 0, 1, 0};
+    const auto first = py::int_(steps.attr("start")).cast<int64_t>();
+    const auto last = py::int_(steps[py::int_(-1)]).cast<int64_t>();
+    if (first < 0 || last < 0) refuse_step(std::to_string(std::min(first, last)));
+    return {nullptr, first, count > 1 ? py::int_(steps.attr("step")).cast<int64_t>() : 1, count};
   }
-  const int64_t* at = steps.data();
-  double* values = out.mutable_data();
+  const auto array = py::cast<py::array_t<int64_t, py::array::c_style>>(steps);
+  if (array.ndim() != 1) {
+    fastlr::raise(ErrorKind::value, "steps are not one-dimensional", py::repr(array.attr("shape")), "Flatten them.");
+  }
+  return {array.data(), 0, 1, array.size()};
+}
+
+ValueTable table_of(py::array out, py::ssize_t rows, int64_t columns) {
+  const bool single = out.dtype().equal(py::dtype::of<float>());
+  const bool fits = (single || out.dtype().equal(py::dtype::of<double>())) && out.writeable() && out.ndim() == 2 &&
+                    out.shape(0) == rows && out.shape(1) == columns;
+  const bool dense =
+      fits &&
+      (out.size() == 0 || ((columns < 2 || out.strides(1) == out.itemsize()) && out.strides(0) % out.itemsize() == 0));
+  if (!dense) {
+    fastlr::raise(
+        ErrorKind::value, "out does not fit",
+        py::str(out.dtype()).cast<std::string>() + " of shape " + py::str(out.attr("shape")).cast<std::string>(),
+        "Give writable float64 or float32 of shape [programs, steps] with dense rows.");
+  }
+  return {out.mutable_data(), out.strides(0) / out.itemsize(), single};
+}
+
+void evaluate_many(const std::vector<const Program*>& programs, const py::object& steps, const py::array& out,
+                   int threads) {
+  const StepSpan span = steps_from(steps);
+  const ValueTable table = table_of(out, static_cast<py::ssize_t>(programs.size()), span.count);
   const py::gil_scoped_release unlocked;
-  for (py::ssize_t i = 0; i < steps.size(); ++i) {
-    if (at[i] < 0) refuse_step(std::to_string(at[i]));
+  for (int64_t i = 0; span.array != nullptr && i < span.count; ++i) {
+    if (span.array[i] < 0) refuse_step(std::to_string(span.array[i]));
   }
+  if (fastlr::evaluate(programs, span, table, threads) == 0) return;
   for (const Program* program : programs) {
-    fastlr::kernels().evaluate(program->view(), at, steps.size(), values);
-    values += steps.size();
+    for (int64_t i = 0; i < span.count; ++i) {
+      const int64_t t = span.array != nullptr ? span.array[i] : span.first + i * span.stride;
+      if (std::isnan(fastlr::kernels().evaluate_one(program->view(), t))) refuse_missing(t);
+    }
   }
 }
 
-void bind_schedules(py::module_& module) {
-  using fastlr::schedule::Decay;
-  using fastlr::schedule::Ramp;
-  using py::arg;
+using Shapes = py::class_<ProgramBuilder>;
 
-  py::class_<Program>(module, "Program", "A compiled schedule.")
-      .def("__call__", &evaluate_one, py::pos_only(), "The value for one step, an int >= 0.");
+template <class Function>
+void bind_ramp(Shapes& builder, const char* name, Function emit) {
+  builder.def(
+      name,
+      [emit](ProgramBuilder& self, double start, double end, double origin, double finish) {
+        emit(self, Ramp{start, end, origin, finish});
+      },
+      py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"));
+}
 
-  py::class_<ProgramBuilder>(module, "ProgramBuilder", "Instructions in order: operands before their operator.")
-      .def(py::init<>())
-      .def("constant", &ProgramBuilder::constant, py::kw_only(), arg("value"))
-      .def(
-          "linear",
-          [](ProgramBuilder& builder, double start, double end, double origin, double finish) {
-            builder.linear(Ramp{start, end, origin, finish});
-          },
-          py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"))
+void bind_shapes(Shapes& builder) {
+  bind_ramp(builder, "linear", [](ProgramBuilder& self, const Ramp& ramp) { self.linear(ramp); });
+  bind_ramp(builder, "line", [](ProgramBuilder& self, const Ramp& ramp) { self.line(ramp); });
+  bind_ramp(builder, "geometric", [](ProgramBuilder& self, const Ramp& ramp) { self.geometric(ramp); });
+  bind_ramp(builder, "logarithmic", [](ProgramBuilder& self, const Ramp& ramp) { self.logarithmic(ramp); });
+  builder.def("constant", &ProgramBuilder::constant, py::kw_only(), arg("value"))
       .def(
           "cosine",
-          [](ProgramBuilder& builder, double start, double end, double origin, double finish) {
-            builder.cosine(Ramp{start, end, origin, finish});
+          [](ProgramBuilder& self, double start, double end, double origin, double finish, double warp) {
+            self.cosine(Ramp{start, end, origin, finish}, warp);
           },
-          py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"))
+          py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"), arg("warp") = 1.0)
       .def(
           "polynomial",
-          [](ProgramBuilder& builder, double start, double end, double origin, double finish, double power) {
-            builder.polynomial(Ramp{start, end, origin, finish}, power);
+          [](ProgramBuilder& self, double start, double end, double origin, double finish, double power, double warp) {
+            self.polynomial(Ramp{start, end, origin, finish}, power, warp);
+          },
+          py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"), arg("power"), arg("warp") = 1.0)
+      .def(
+          "power",
+          [](ProgramBuilder& self, double start, double end, double origin, double finish, double power) {
+            self.power(Ramp{start, end, origin, finish}, power);
           },
           py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"), arg("power"))
       .def(
-          "exponential",
-          [](ProgramBuilder& builder, double start, double gamma, int64_t period) {
-            builder.exponential(Decay{start, gamma, period});
+          "tanh",
+          [](ProgramBuilder& self, double start, double end, double origin, double finish, double lower, double upper) {
+            self.hyperbolic(Ramp{start, end, origin, finish}, lower, upper);
           },
-          py::kw_only(), arg("start"), arg("gamma"), arg("period"))
+          py::kw_only(), arg("start"), arg("end"), arg("origin"), arg("finish"), arg("lower"), arg("upper"))
+      .def(
+          "exponential",
+          [](ProgramBuilder& self, double start, double gamma, double period, bool staircase) {
+            self.exponential(Decay{start, gamma, period}, staircase);
+          },
+          py::kw_only(), arg("start"), arg("gamma"), arg("period"), arg("staircase"))
+      .def("inverse_sqrt", &ProgramBuilder::inverse_sqrt, py::kw_only(), arg("start"), arg("timescale"), arg("offset"))
+      .def("inverse_time", &ProgramBuilder::inverse_time, py::kw_only(), arg("start"), arg("rate"))
       .def("table", &ProgramBuilder::table, py::kw_only(), arg("bounds"), arg("values"))
-      .def("multiply", &ProgramBuilder::multiply)
-      .def("add", &ProgramBuilder::add)
-      .def("begin_sequence", &ProgramBuilder::begin_sequence, py::kw_only(), arg("bounds"))
-      .def("end_piece", &ProgramBuilder::end_piece)
-      .def("begin_shift", &ProgramBuilder::begin_shift, py::kw_only(), arg("offset"))
-      .def("end_shift", &ProgramBuilder::end_shift)
-      .def("build", &ProgramBuilder::build);
+      .def("samples", &ProgramBuilder::samples, py::kw_only(), arg("values"));
+}
 
-  module.def("evaluate", &evaluate_many, arg("programs"), arg("steps").noconvert(), arg("out").noconvert(),
-             "out[k, n] = programs[k](steps[n]).");
+template <Op op>
+void bind_operator(Shapes& builder, const char* name) {
+  builder.def(name, [](ProgramBuilder& self) { self.combine(op); });
+}
+
+template <Op op>
+void bind_end(Shapes& builder, const char* name) {
+  builder.def(name, [](ProgramBuilder& self) { self.end_scope(op); });
+}
+
+void bind_operators(Shapes& builder) {
+  bind_operator<Op::multiply>(builder, "multiply");
+  bind_operator<Op::add>(builder, "add");
+  bind_operator<Op::divide>(builder, "divide");
+  bind_operator<Op::minimum>(builder, "minimum");
+  bind_operator<Op::maximum>(builder, "maximum");
+  builder.def("raise_to", &ProgramBuilder::raise_to, py::kw_only(), arg("power"))
+      .def("until", &ProgramBuilder::until, py::kw_only(), arg("last"))
+      .def("begin_sequence", &ProgramBuilder::begin_sequence, py::kw_only(), arg("bounds"))
+      .def("begin_shift", &ProgramBuilder::begin_shift, py::kw_only(), arg("offset"))
+      .def("begin_hold", &ProgramBuilder::begin_hold, py::kw_only(), arg("last"))
+      .def("begin_floor", &ProgramBuilder::begin_floor, py::kw_only(), arg("period"), arg("stride"))
+      .def("begin_repeat", &ProgramBuilder::begin_repeat, py::kw_only(), arg("period"), arg("cycles"));
+  bind_end<Op::sequence>(builder, "end_piece");
+  bind_end<Op::shift>(builder, "end_shift");
+  bind_end<Op::hold>(builder, "end_hold");
+  bind_end<Op::floor>(builder, "end_floor");
+  bind_end<Op::repeat>(builder, "end_repeat");
+}
+
+void bind_schedules(py::module_& module) {
+  py::class_<Program>(module, "Program", "A compiled schedule.")
+      .def("__call__", &evaluate_one, py::pos_only(), "The value for one step, an int >= 0.");
+
+  Shapes builder(module, "ProgramBuilder", "Instructions in order: operands before their operator.");
+  builder.def(py::init<>()).def("build", &ProgramBuilder::build);
+  bind_shapes(builder);
+  bind_operators(builder);
+  module.def("evaluate", &evaluate_many, arg("programs"), arg("steps"), arg("out"), arg("threads") = 1,
+             "out[k, n] = programs[k](steps[n]), for an int64 array or a range.");
 }
 
 void bind_steps(py::module_& module) {
   using fastlr::SgdStep;
-  using py::arg;
 
   py::class_<SgdStep>(module, "SgdStep", "What one optimizer's step reads and updates; holds nothing between steps.")
       .def(py::init<>())

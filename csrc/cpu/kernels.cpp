@@ -5,7 +5,7 @@
 #include "arch.h"
 #include "rules/number.h"
 #include "rules/sgd.h"
-#include "schedule/evaluate.h"
+#include "schedule/block.h"
 
 #define FASTLR_STRING_(x) #x
 #define FASTLR_STRING(x) FASTLR_STRING_(x)
@@ -37,8 +37,60 @@ void sgd_update(const SgdHyper& hyper, const Span& span) {
   }
 }
 
-void evaluate_steps(const ::fastlr::schedule::ProgramView& program, const int64_t* steps, int64_t count, double* out) {
-  for (int64_t i = 0; i < count; ++i) out[i] = schedule::evaluate(program, steps[i]);
+double evaluate_one(const ::fastlr::schedule::ProgramView& program, int64_t step) {
+  return schedule::evaluate(program, step);
+}
+
+bool write_times(const StepSpan& steps, int64_t begin, int32_t count, int64_t* times) {
+  const int64_t* array = steps.array;
+  const int64_t stride = steps.stride;
+  if (array == nullptr) {
+    const int64_t first = steps.first + begin * stride;
+    for (int32_t i = 0; i < count; ++i) times[i] = first + i * stride;
+    return stride >= 0;
+  }
+  int32_t falls = 0;
+  for (int32_t i = 0; i < count; ++i) times[i] = array[begin + i];
+  for (int32_t i = 1; i < count; ++i) falls += times[i] < times[i - 1];
+  return falls == 0;
+}
+
+int64_t count_missing(const double* values, int32_t count) {
+  int64_t missing = 0;
+  for (int32_t i = 0; i < count; ++i) missing += values[i] != values[i];
+  return missing;
+}
+
+// Visits the steps block by block; `target` says where a block's values go, `done` what becomes of them.
+template <class Target, class Done>
+int64_t evaluate_blocks(const ::fastlr::schedule::ProgramView& program, const StepSpan& steps, Target target,
+                        Done done) {
+  schedule::Block block(program);
+  int64_t missing = 0;
+  for (int64_t begin = 0; begin < steps.count; begin += schedule::kLanes) {
+    const int64_t rest = steps.count - begin;
+    const auto count = static_cast<int32_t>(rest < schedule::kLanes ? rest : schedule::kLanes);
+    const bool rising = write_times(steps, begin, count, block.times());
+    double* values = target(begin);
+    block.run(count, rising, values);
+    missing += count_missing(values, count);
+    done(begin, count, values);
+  }
+  return missing;
+}
+
+int64_t evaluate_double(const ::fastlr::schedule::ProgramView& program, const StepSpan& steps, double* out) {
+  return evaluate_blocks(
+      program, steps, [out](int64_t begin) { return out + begin; }, [](int64_t, int32_t, double*) {});
+}
+
+int64_t evaluate_single(const ::fastlr::schedule::ProgramView& program, const StepSpan& steps, float* out) {
+  double values[schedule::kLanes];
+  return evaluate_blocks(
+      program, steps, [&](int64_t) { return values; },
+      [out](int64_t begin, int32_t count, const double* from) {
+        for (int32_t i = 0; i < count; ++i) out[begin + i] = static_cast<float>(from[i]);
+      });
 }
 
 }  // namespace
@@ -52,7 +104,9 @@ constexpr bool kUpdates = true;
 extern const Kernels kKernels;
 const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH),
                           kUpdates,
-                          evaluate_steps,
+                          evaluate_one,
+                          evaluate_double,
+                          evaluate_single,
                           {sgd_update<float>, sgd_update<double>, sgd_update<Half>, sgd_update<BFloat16>}};
 
 }  // namespace FASTLR_ARCH

@@ -1,102 +1,69 @@
-// (program, step) -> value, on host and device: the only schedule arithmetic.
+// (program, step) -> value, on host and device.
 #pragma once
 
 #include <cstdint>
 
 #include "arch.h"
 #include "host_device.h"
-#include "schedule/instruction.h"
-#include "schedule/math.h"
+#include "schedule/shapes.h"
 
 namespace fastlr {
 namespace FASTLR_ARCH {
 namespace schedule {
 
-using ::fastlr::schedule::Instruction;
 using ::fastlr::schedule::kTimeDepth;
 using ::fastlr::schedule::kValueDepth;
-using ::fastlr::schedule::Op;
-using ::fastlr::schedule::ProgramView;
-
-// The part of a span that is done and the part that is left, each in [0, 1] and each with its own small relative error.
-struct Phase {
-  double done;
-  double left;
-};
-
-FASTLR_HD inline double clamp_unit(double x) { return x < 0.0 ? 0.0 : (x > 1.0 ? 1.0 : x); }
-
-FASTLR_HD inline Phase phase_at(const Instruction& span, int64_t t) {
-  const double now = static_cast<double>(t);
-  const double length = span.finish - span.origin;
-  return {clamp_unit((now - span.origin) / length), clamp_unit((span.finish - now) / length)};
-}
-
-// Exact at both ends, since a weight of 0 adds nothing.
-FASTLR_HD inline double mix(const Instruction& span, double start_weight, double end_weight) {
-  return fma(span.start, start_weight, span.end * end_weight);
-}
-
-FASTLR_HD inline double linear(const Instruction& span, int64_t t) {
-  const Phase phase = phase_at(span, t);
-  return mix(span, phase.left, phase.done);
-}
-
-// The smaller weight is computed and the other is its complement: the tail of a decay to 0 keeps its digits.
-FASTLR_HD inline double cosine(const Instruction& span, int64_t t) {
-  const Phase phase = phase_at(span, t);
-  const bool early = phase.done < phase.left;
-  const double small = sin_squared(early ? phase.done : phase.left);
-  return mix(span, early ? 1.0 - small : small, early ? small : 1.0 - small);
-}
-
-FASTLR_HD inline double polynomial(const Instruction& span, int64_t t) {
-  const double weight = pow(phase_at(span, t).left, span.power);
-  return mix(span, weight, 1.0 - weight);
-}
-
-// gamma^n as 2^(n * log2(gamma)) with the exponent as a sum of two: its rounding would grow with n.
-FASTLR_HD inline double exponential(const Instruction& decay, int64_t t) {
-  const double n = static_cast<double>(decay.period == 1 ? t : t / decay.period);
-  const double high = n * decay.rate_hi;
-  return decay.start * exp2(high, fma(n, decay.rate_hi, -high) + n * decay.rate_lo);
-}
-
-// How many of the increasing bounds are <= t.
-FASTLR_HD inline int32_t bounds_reached(const int64_t* bounds, int32_t count, int64_t t) {
-  int32_t reached = 0;
-  while (count > 0) {
-    const int32_t half = count / 2;
-    const bool above = bounds[reached + half] <= t;
-    reached += above ? half + 1 : 0;
-    count = above ? count - half - 1 : half;
-  }
-  return reached;
-}
-
-FASTLR_HD inline int64_t shifted(int64_t t, int64_t offset) {
-  if (offset >= 0) return t > offset ? t - offset : 0;
-  return t > INT64_MAX + offset ? INT64_MAX : t - offset;
-}
 
 FASTLR_HD inline double shape_value(const ProgramView& program, const Instruction& shape, int64_t t) {
   switch (shape.op) {
     case Op::linear:
       return linear(shape, t);
     case Op::cosine:
-      return cosine(shape, t);
+      return shape.warp == 1.0 ? cosine<false>(shape, t) : cosine<true>(shape, t);
     case Op::polynomial:
-      return polynomial(shape, t);
+      return shape.warp == 1.0 ? polynomial<false>(shape, t) : polynomial<true>(shape, t);
+    case Op::power:
+      return power(shape, t);
+    case Op::tanh:
+      return tanh(shape, t);
+    case Op::geometric:
+      return geometric(shape, t);
+    case Op::logarithmic:
+      return logarithmic(shape, t);
+    case Op::line:
+      return line(shape, t);
     case Op::exponential:
       return exponential(shape, t);
+    case Op::staircase:
+      return staircase(shape, t);
+    case Op::inverse_sqrt:
+      return inverse_sqrt(shape, t);
+    case Op::inverse_time:
+      return inverse_time(shape, t);
     case Op::table:
-      return program.values[shape.values + bounds_reached(program.bounds + shape.bounds, shape.count, t)];
+      return table(program, shape, t);
+    case Op::samples:
+      return sample(program, shape, t);
     default:
       return shape.start;
   }
 }
 
-// The value for update `step` >= 0. The builder has checked every depth, index and jump.
+// The time inside a scope that is no sequence.
+FASTLR_HD inline int64_t time_inside(const Instruction& scope, int64_t t) {
+  switch (scope.op) {
+    case Op::shift:
+      return shifted(t, scope.offset);
+    case Op::hold:
+      return t < scope.offset ? t : scope.offset;
+    case Op::floor:
+      return t / scope.period * scope.offset;
+    default:
+      return t - cycle_at(scope, t) * scope.period;
+  }
+}
+
+// The value for update `step` >= 0, NaN where there is none. The builder has checked every depth, index and jump.
 FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step) {
   double values[kValueDepth];
   int64_t times[kTimeDepth];
@@ -108,16 +75,25 @@ FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step) {
     ++at;
     switch (now.op) {
       case Op::multiply:
-        --value_count;
-        values[value_count - 1] *= values[value_count];
-        break;
       case Op::add:
+      case Op::divide:
+      case Op::minimum:
+      case Op::maximum:
         --value_count;
-        values[value_count - 1] += values[value_count];
+        values[value_count - 1] = combined(now.op, values[value_count - 1], values[value_count]);
+        break;
+      case Op::raise_to:
+        values[value_count - 1] = raised(values[value_count - 1], now.power);
+        break;
+      case Op::until:
+        values[value_count - 1] = value_until(values[value_count - 1], step, now.offset);
         break;
       case Op::shift:
+      case Op::hold:
+      case Op::floor:
+      case Op::repeat:
         times[time_count++] = step;
-        step = shifted(step, now.offset);
+        step = time_inside(now, step);
         break;
       case Op::sequence: {
         const int64_t* bounds = program.bounds + now.bounds;

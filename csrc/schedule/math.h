@@ -13,6 +13,9 @@ namespace FASTLR_ARCH {
 namespace schedule {
 
 using std::fma;
+using std::sqrt;
+
+constexpr uint64_t kNaN = 0x7ff8000000000000u;
 
 FASTLR_HD inline uint64_t bits_of(double value) {
   uint64_t bits;
@@ -24,6 +27,13 @@ FASTLR_HD inline double double_of(uint64_t bits) {
   double value;
   memcpy(&value, &bits, sizeof value);
   return value;
+}
+
+// t >= 0, correctly rounded. In this form it vectorises also where the machine has no such conversion.
+FASTLR_HD inline double to_double(int64_t t) {
+  const uint64_t bits = static_cast<uint64_t>(t);
+  const double high = double_of((bits >> 32) | 0x4530000000000000u) - 0x1.00000001p84;
+  return high + double_of((bits & 0xffffffffu) | 0x4330000000000000u);
 }
 
 FASTLR_HD inline double horner(double, double last) { return last; }
@@ -42,17 +52,19 @@ FASTLR_HD inline double sin_squared(double v) {
   return sine * sine;
 }
 
-// 2^n for n in [-1022, 1023].
-FASTLR_HD inline double power_of_two(int64_t n) { return double_of(static_cast<uint64_t>(n + 1023) << 52); }
+// Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits.
+constexpr double kRound = 0x1.8p52;
+
+// 2^n for a whole n in [-1022, 1023].
+FASTLR_HD inline double power_of_two(double n) {
+  return double_of((bits_of(n + kRound) - bits_of(kRound) + 1023u) << 52);
+}
 
 // 2^(high + low) for a |low| far below 1; 0, subnormals and infinity come out as IEEE rounding has them.
 FASTLR_HD inline double exp2(double high, double low) {
   const double limited = high > 1100.0 ? 1100.0 : (high < -1100.0 ? -1100.0 : high);
-  // Adding 1.5 * 2^52 rounds to the nearest integer and leaves it in the low bits.
-  const double magic = 0x1.8p52;
-  const double shifted = limited + magic;
-  const int64_t n = static_cast<int64_t>(bits_of(shifted) - bits_of(magic));
-  const double fraction = (limited - (shifted - magic)) + (limited == high ? low : 0.0);
+  const double n = (limited + kRound) - kRound;
+  const double fraction = (limited - n) + (limited == high ? low : 0.0);
   const double mantissa =
       fma(fraction,
           horner(fraction, 0x1.62e42fefa39efp-1, 0x1.ebfbdff82c598p-3, 0x1.c6b08d704a0c2p-5, 0x1.3b2ab6fba1ddap-7,
@@ -60,7 +72,7 @@ FASTLR_HD inline double exp2(double high, double low) {
                  0x1.b524fae606540p-24, 0x1.e6063fbfea44dp-28, 0x1.e9d3fe7bb0db4p-32),
           1.0);
   // In two factors, so that only the last product can round or overflow.
-  const int64_t half = n / 2;
+  const double half = (n * 0.5 + kRound) - kRound;
   return mantissa * power_of_two(half) * power_of_two(n - half);
 }
 
@@ -72,23 +84,24 @@ struct Log2 {
 // log2(x) for a positive normal x: the exponent and 2/ln2 * atanh((m-1)/(m+1)) with m in [sqrt(1/2), sqrt(2)).
 FASTLR_HD inline Log2 log2(double x) {
   const uint64_t root_half = 0x3fe6a09e667f3bcdu;
-  const int64_t exponent = static_cast<int64_t>(bits_of(x) - root_half) >> 52;
-  const double m = double_of(bits_of(x) - (static_cast<uint64_t>(exponent) << 52));
+  const uint64_t exponent = (bits_of(x) - root_half + 0x3ff0000000000000u) >> 52;  // plus 1023
+  const double m = double_of(bits_of(x) - ((exponent - 1023u) << 52));
   const double s = (m - 1.0) / (m + 1.0);
   const double part =
       s * horner(s * s, 0x1.71547652b82fep+1, 0x1.ec709dc3a047dp-1, 0x1.2776c50ee39a4p-1, 0x1.a61762d699b46p-2,
                  0x1.484afb77d8797p-2, 0x1.0ca160eda205bp-2, 0x1.c46df723fd2ebp-3, 0x1.b594042f590e9p-3);
-  const double whole = static_cast<double>(exponent);
+  const double whole = to_double(static_cast<int64_t>(exponent)) - 1023.0;
   const double high = whole + part;
   return {high, part - (high - whole)};
 }
 
-// x^power for x in [0, 1] and power > 0.
+// x^power for x >= 0 and power > 0; a subnormal x counts as 0.
 FASTLR_HD inline double pow(double x, double power) {
-  const Log2 log = log2(x > 0.0 ? x : 1.0);
+  const bool normal = x >= 0x1p-1022;
+  const Log2 log = log2(normal ? x : 1.0);
   const double high = power * log.high;
   const double value = exp2(high, fma(power, log.high, -high) + power * log.low);
-  return x > 0.0 ? value : 0.0;
+  return normal ? value : 0.0;
 }
 
 }  // namespace schedule

@@ -1,89 +1,23 @@
 #include "schedule/program.h"
 
-#include <cmath>
-#include <limits>
-#include <sstream>
 #include <string>
 
-#include "check.h"
+#include "schedule/require.h"
 
 namespace fastlr {
 namespace schedule {
 namespace {
 
+// The index of the first element that was added.
 template <class T>
-std::string text(T value) {
-  std::ostringstream out;
-  out.precision(17);
-  out << value;
-  return out.str();
-}
-
-void require_finite(double value, const char* name) {
-  if (!std::isfinite(value)) {
-    raise(ErrorKind::value, std::string(name) + " is not finite", text(value), "Use a finite number.");
+int32_t append(std::vector<T>& all, const std::vector<T>& added, const char* name) {
+  const size_t first = all.size();
+  if (first + added.size() > static_cast<size_t>(kMaxSamples)) {
+    raise(ErrorKind::value, std::string("The schedule has too many ") + name, text(first + added.size()),
+          "Use a shorter table.");
   }
-}
-
-void require_positive(double value, const char* name) {
-  require_finite(value, name);
-  if (value <= 0.0) {
-    raise(ErrorKind::value, std::string(name) + " is not positive", text(value), "Use a number above 0.");
-  }
-}
-
-void require_step(double step, const char* name) {
-  if (!(std::fabs(step) <= static_cast<double>(kMaxSteps))) {
-    raise(ErrorKind::value, std::string(name) + " is out of range", text(step), "Steps go up to 2**53.");
-  }
-}
-
-// A number as a sum of two doubles: twice the digits.
-struct Wide {
-  double high;
-  double low;
-};
-
-Wide normalized(double high, double low) {
-  const double sum = high + low;
-  return {sum, low - (sum - high)};
-}
-
-Wide add(Wide a, Wide b) {
-  const double sum = a.high + b.high;
-  const double part = sum - a.high;
-  const double lost = (a.high - (sum - part)) + (b.high - part);
-  return normalized(sum, lost + a.low + b.low);
-}
-
-Wide multiply(Wide a, Wide b) {
-  const double product = a.high * b.high;
-  const double lost = std::fma(a.high, b.high, -product);
-  return normalized(product, lost + (a.high * b.low + a.low * b.high));
-}
-
-Wide divide(Wide a, Wide b) {
-  const double quotient = a.high / b.high;
-  const double rest = std::fma(-quotient, b.high, a.high) + (a.low - quotient * b.low);
-  return normalized(quotient, rest / b.high);
-}
-
-// log2(x) with about 100 bits, so that n * log2(gamma) is exact enough for any number of steps.
-Wide wide_log2(double x) {
-  int exponent = 0;
-  double m = std::frexp(x, &exponent);
-  if (m < 0x1.6a09e667f3bcdp-1) {
-    m *= 2.0;
-    exponent -= 1;
-  }
-  const Wide s = divide({m - 1.0, 0.0}, add({m, 0.0}, {1.0, 0.0}));
-  const Wide square = multiply(s, s);
-  Wide series = {0.0, 0.0};
-  for (int k = 20; k >= 0; --k) {
-    series = add(multiply(series, square), divide({1.0, 0.0}, {2.0 * k + 1.0, 0.0}));
-  }
-  const Wide two_over_ln2 = {0x1.71547652b82fep+1, 0x1.777d0ffda0d24p-55};
-  return add({static_cast<double>(exponent), 0.0}, multiply(two_over_ln2, multiply(s, series)));
+  all.insert(all.end(), added.begin(), added.end());
+  return static_cast<int32_t>(first);
 }
 
 }  // namespace
@@ -108,51 +42,6 @@ Instruction& ProgramBuilder::emit_shape(Op op) {
   return shape;
 }
 
-void ProgramBuilder::constant(double value) {
-  require_finite(value, "value");
-  emit_shape(Op::constant).start = value;
-}
-
-void ProgramBuilder::emit_ramp(Op op, const Ramp& ramp, double power) {
-  require_finite(ramp.start, "start");
-  require_finite(ramp.end, "end");
-  require_step(ramp.origin, "origin");
-  require_step(ramp.finish, "finish");
-  if (ramp.finish <= ramp.origin) {
-    raise(ErrorKind::value, "finish is not after origin", text(ramp.origin) + " to " + text(ramp.finish),
-          "Give the ramp a length above 0.");
-  }
-  Instruction& shape = emit_shape(op);
-  shape.start = ramp.start;
-  shape.end = ramp.end;
-  shape.origin = ramp.origin;
-  shape.finish = ramp.finish;
-  shape.power = power;
-}
-
-void ProgramBuilder::linear(const Ramp& ramp) { emit_ramp(Op::linear, ramp, 1.0); }
-
-void ProgramBuilder::cosine(const Ramp& ramp) { emit_ramp(Op::cosine, ramp, 1.0); }
-
-void ProgramBuilder::polynomial(const Ramp& ramp, double power) {
-  require_positive(power, "power");
-  emit_ramp(Op::polynomial, ramp, power);
-}
-
-void ProgramBuilder::exponential(const Decay& decay) {
-  require_finite(decay.start, "start");
-  require_positive(decay.gamma, "gamma");
-  if (decay.period < 1) {
-    raise(ErrorKind::value, "period is not positive", text(decay.period), "Use at least 1 step.");
-  }
-  const Wide rate = wide_log2(decay.gamma);
-  Instruction& shape = emit_shape(Op::exponential);
-  shape.start = decay.start;
-  shape.period = decay.period;
-  shape.rate_hi = rate.high;
-  shape.rate_lo = rate.low;
-}
-
 int32_t ProgramBuilder::store_bounds(const std::vector<int64_t>& bounds) {
   int64_t last = 0;
   for (const int64_t bound : bounds) {
@@ -162,40 +51,38 @@ int32_t ProgramBuilder::store_bounds(const std::vector<int64_t>& bounds) {
     }
     last = bound;
   }
-  const size_t first = program_.bounds_.size();
-  if (first + bounds.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    raise(ErrorKind::value, "The schedule has too many bounds", text(first + bounds.size()), "Use a shorter table.");
-  }
-  program_.bounds_.insert(program_.bounds_.end(), bounds.begin(), bounds.end());
-  return static_cast<int32_t>(first);
+  return append(program_.bounds_, bounds, "bounds");
 }
 
-void ProgramBuilder::table(const std::vector<int64_t>& bounds, const std::vector<double>& values) {
-  if (values.size() != bounds.size() + 1) {
-    raise(ErrorKind::value, "values do not fit the bounds", text(values.size()) + " for " + text(bounds.size()),
-          "Give one value more than bounds.");
+int32_t ProgramBuilder::store_values(const std::vector<double>& values) {
+  return append(program_.values_, values, "values");
+}
+
+void ProgramBuilder::require_values(int32_t needed) const {
+  const int32_t available = value_count_ - (scopes_.empty() ? 0 : scopes_.back().value_count);
+  if (available < needed) {
+    raise(ErrorKind::runtime, "An operator needs " + text(needed) + " values", text(available),
+          "Emit its operands before it.");
   }
-  for (const double value : values) require_finite(value, "value");
-  const int32_t first_bound = store_bounds(bounds);
-  Instruction& shape = emit_shape(Op::table);
-  shape.bounds = first_bound;
-  shape.count = static_cast<int32_t>(bounds.size());
-  shape.values = static_cast<int32_t>(program_.values_.size());
-  program_.values_.insert(program_.values_.end(), values.begin(), values.end());
 }
 
 void ProgramBuilder::combine(Op op) {
-  const int32_t available = value_count_ - (scopes_.empty() ? 0 : scopes_.back().value_count);
-  if (available < 2) {
-    raise(ErrorKind::runtime, "An operator needs two values", text(available), "Emit both operands before it.");
-  }
+  require_values(2);
   emit(op);
   --value_count_;
 }
 
-void ProgramBuilder::multiply() { combine(Op::multiply); }
+void ProgramBuilder::raise_to(double power) {
+  require_positive(power, "power");
+  require_values(1);
+  emit(Op::raise_to).power = power;
+}
 
-void ProgramBuilder::add() { combine(Op::add); }
+void ProgramBuilder::until(int64_t last) {
+  require_count(last, 0, "last");
+  require_values(1);
+  emit(Op::until).offset = last;
+}
 
 void ProgramBuilder::open(Op op, int32_t row, int32_t rows_end) {
   if (scopes_.size() == kTimeDepth) {
@@ -239,17 +126,42 @@ void ProgramBuilder::close(Op op) {
   scopes_.pop_back();
 }
 
-void ProgramBuilder::end_piece() { close(Op::sequence); }
+Instruction& ProgramBuilder::begin(Op op) {
+  open(op, here(), here() + 1);
+  return emit(op);
+}
 
 void ProgramBuilder::begin_shift(int64_t offset) {
   if (offset < -kMaxSteps || offset > kMaxSteps) {
     raise(ErrorKind::value, "offset is out of range", text(offset), "Steps go up to 2**53.");
   }
-  open(Op::shift, here(), here() + 1);
-  emit(Op::shift).offset = offset;
+  begin(Op::shift).offset = offset;
 }
 
-void ProgramBuilder::end_shift() { close(Op::shift); }
+void ProgramBuilder::begin_hold(int64_t last) {
+  require_count(last, 0, "last");
+  begin(Op::hold).offset = last;
+}
+
+void ProgramBuilder::begin_floor(int64_t period, int64_t stride) {
+  require_count(period, 1, "period");
+  require_count(stride, 1, "stride");
+  if (stride > period) {
+    raise(ErrorKind::value, "stride is longer than the period", text(stride) + " of " + text(period),
+          "Use 1, or the period itself.");
+  }
+  Instruction& scope = begin(Op::floor);
+  scope.period = period;
+  scope.offset = stride;
+}
+
+void ProgramBuilder::begin_repeat(int64_t period, int64_t cycles) {
+  require_count(period, 1, "period");
+  require_count(cycles, 0, "cycles");
+  Instruction& scope = begin(Op::repeat);
+  scope.period = period;
+  scope.offset = cycles;
+}
 
 Program ProgramBuilder::build() const {
   if (!scopes_.empty() || value_count_ != 1) {

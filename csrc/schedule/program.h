@@ -17,11 +17,11 @@ struct Ramp {
   double finish;
 };
 
-// start * gamma^floor(t / period)
+// start * gamma^(t / period)
 struct Decay {
   double start;
   double gamma;
-  int64_t period;
+  double period;
 };
 
 // Checked when it was built, and never changed.
@@ -48,19 +48,34 @@ class ProgramBuilder {
  public:
   void constant(double value);
   void linear(const Ramp& ramp);
-  void cosine(const Ramp& ramp);
-  void polynomial(const Ramp& ramp, double power);
-  void exponential(const Decay& decay);
+  void line(const Ramp& ramp);
+  void cosine(const Ramp& ramp, double warp);
+  void polynomial(const Ramp& ramp, double power, double warp);
+  void power(const Ramp& ramp, double power);
+  void hyperbolic(const Ramp& ramp, double lower, double upper);
+  void geometric(const Ramp& ramp);
+  void logarithmic(const Ramp& ramp);
+  void exponential(const Decay& decay, bool staircase);
+  void inverse_sqrt(double start, double timescale, double offset);
+  void inverse_time(double start, double rate);
   // values[i] from step bounds[i - 1] on: one value more than bounds.
   void table(const std::vector<int64_t>& bounds, const std::vector<double>& values);
-  void multiply();
-  void add();
+  // values[t], the last one held.
+  void samples(const std::vector<double>& values);
+
+  void combine(Op op);
+  void raise_to(double power);
+  void until(int64_t last);
 
   // The step at which each piece but the first begins; then, for each piece, its instructions and end_piece().
   void begin_sequence(const std::vector<int64_t>& bounds);
-  void end_piece();
+  void end_piece() { close(Op::sequence); }
+  // The time inside, as instruction.h has it; cycles = 0 repeats without end.
   void begin_shift(int64_t offset);
-  void end_shift();
+  void begin_hold(int64_t last);
+  void begin_floor(int64_t period, int64_t stride);
+  void begin_repeat(int64_t period, int64_t cycles);
+  void end_scope(Op op) { close(op); }
 
   Program build() const;
 
@@ -76,9 +91,11 @@ class ProgramBuilder {
   int32_t here() const { return static_cast<int32_t>(program_.code_.size()); }
   Instruction& emit(Op op);
   Instruction& emit_shape(Op op);
-  void emit_ramp(Op op, const Ramp& ramp, double power);
-  void combine(Op op);
+  Instruction& emit_ramp(Op op, const Ramp& ramp);
+  Instruction& begin(Op op);
+  void require_values(int32_t needed) const;
   int32_t store_bounds(const std::vector<int64_t>& bounds);
+  int32_t store_values(const std::vector<double>& values);
   void open(Op op, int32_t row, int32_t rows_end);
   void close(Op op);
 

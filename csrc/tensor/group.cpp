@@ -109,11 +109,7 @@ void Scheduled::follow(PyObject* schedule) {
   known_ = false;
 }
 
-double Scheduled::at(int64_t t) const {
-  double value;
-  kernels().evaluate(program_->view(), &t, 1, &value);
-  return value;
-}
+double Scheduled::at(int64_t t) const { return kernels().evaluate_one(program_->view(), t); }
 
 double Scheduled::read(PyObject* group, int64_t t, double scale) {
   follow(entry(group, schedule_name_));

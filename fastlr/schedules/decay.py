@@ -16,7 +16,7 @@ def emit_powers(builder: _core.ProgramBuilder, start: float, gamma: float, perio
     if start == 0.0:  # 0 * infinity would be NaN
         builder.constant(value=start)
     else:
-        builder.exponential(start=start, gamma=gamma, period=period)
+        builder.exponential(start=start, gamma=gamma, period=float(period), staircase=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

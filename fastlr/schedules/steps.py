@@ -50,8 +50,8 @@ def from_tensor(tensor: torch.Tensor) -> NDArray[np.int64]:
     return from_array(tensor.detach().cpu().numpy())
 
 
-def from_any(steps: object) -> NDArray[np.int64]:
-    """An integer array, tensor, range, list or tuple as contiguous int64."""
+def from_any(steps: object) -> NDArray[np.int64] | range:
+    """An integer array, tensor, list or tuple as contiguous int64; a range as it is."""
     if isinstance(steps, np.ndarray):
         return from_array(steps)
     if is_tensor(steps):
@@ -65,16 +65,21 @@ def from_any(steps: object) -> NDArray[np.int64]:
     for end in ends:
         if not 0 <= end <= MAX_STEP:
             raise refuse_range(end)
-    if isinstance(steps, range):
-        return np.arange(len(steps), dtype=np.int64) * steps.step + steps.start
-    return np.array(steps, dtype=np.int64)
+    return steps if isinstance(steps, range) else np.array(steps, dtype=np.int64)
 
 
-def table(programs: Sequence[_core.Program], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Values of shape [programs, N] at one-dimensional steps."""
-    values = np.empty((len(programs), steps.size))
-    _core.evaluate(programs, steps, values)
-    return values
+def evaluate(programs: Sequence[_core.Program], steps: NDArray[np.int64] | range, out: NDArray[Any]) -> None:
+    """Write values of shape [programs, N] at one-dimensional steps, on torch's number of threads."""
+    torch_module = sys.modules.get("torch")
+    threads = 1 if torch_module is None else torch_module.get_num_threads()
+    _core.evaluate(programs, steps, out, threads)
+
+
+def row(program: _core.Program, steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """One program's values, of the steps' shape."""
+    values = np.empty((1, steps.size))
+    evaluate([program], steps.reshape(-1), values)
+    return values.reshape(steps.shape)
 
 
 def values_at(program: _core.Program, t: object) -> float | NDArray[np.float64] | torch.Tensor:
@@ -82,7 +87,7 @@ def values_at(program: _core.Program, t: object) -> float | NDArray[np.float64] 
     if isinstance(t, (int, np.integer)) and not isinstance(t, bool):
         return program(int(t))
     if isinstance(t, np.ndarray):
-        return table([program], from_array(t).reshape(-1)).reshape(t.shape)
+        return row(program, from_array(t))
     if is_tensor(t):
         return tensor_at(program, t)  # type: ignore[arg-type]
     raise refuse_kind(t)
@@ -90,6 +95,5 @@ def values_at(program: _core.Program, t: object) -> float | NDArray[np.float64] 
 
 def tensor_at(program: _core.Program, t: torch.Tensor) -> torch.Tensor:
     """One program at an integer tensor: float64 of the same shape on the same device."""
-    values = table([program], from_tensor(t).reshape(-1)).reshape(tuple(t.shape))
-    result: torch.Tensor = sys.modules["torch"].from_numpy(values).to(t.device)
+    result: torch.Tensor = sys.modules["torch"].from_numpy(row(program, from_tensor(t))).to(t.device)
     return result
