@@ -202,7 +202,8 @@ class Block {
   }
 
 #define FASTLR_EACH(function) each(now, frame, [](const Instruction& s, int64_t t) { return function(s, t); })
-  void shape(const Instruction& now, const Frame& frame) {
+  // Flattened: a call left in a loop keeps it from vectorising.
+  __attribute__((flatten)) void shape(const Instruction& now, const Frame& frame) {
     switch (now.op) {
       case Op::linear:
         return FASTLR_EACH(linear);
