@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 from fastlr import _core
 from fastlr.schedules import checks, steps
+from fastlr.schedules.operators import Operators
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-# How tightly a schedule's text binds, as in Python: calls, then *, then +, then >>.
-ATOM, PRODUCT, SUM, SEQUENCE = 3, 2, 1, 0
+# How tightly a schedule's text binds, as in Python: calls, then **, then * and /, then +, then >>.
+ATOM, POWER, PRODUCT, SUM, SEQUENCE = 4, 3, 2, 1, 0
 
 
-class Schedule(ABC):
+class Schedule(Operators, ABC):
     """A value for every step: immutable, comparable, hashable, picklable.
 
     Step ``t`` is the number of updates done before, so the first update uses ``t = 0``. Past its end a schedule holds
@@ -27,8 +30,9 @@ class Schedule(ABC):
 
     - ``s(t)``: a float for an int; float64 of the same shape for an integer NumPy array or tensor.
     - ``a >> b``: first ``a`` for its length, then ``b``, which sees steps since its own start.
-    - ``a * b``, ``a + b``: with schedules or numbers. ``>>`` binds looser than both: ``a >> b * c`` is
-      ``a >> (b * c)``.
+    - ``a * b``, ``a / b``, ``a + b``, ``a - b``, ``a ** 2``: with schedules or numbers; `minimum`, `maximum`, `clip`.
+      ``>>`` binds looser than all of them: ``a >> b * c`` is ``a >> (b * c)``.
+    - Time: `shift`, `stretch`, `over`, `repeat`, `hold`, `per_epoch`, `floor`, `past_end`.
     - ``length``: the number of steps before the value holds, or None for a schedule without end.
 
     Raises TypeError for steps that are not integers and ValueError for steps below 0.
@@ -48,8 +52,8 @@ class Schedule(ABC):
 
     __slots__ = ("_program",)
     _program: _core.Program | None
-    __array_ufunc__: ClassVar[None] = None  # numpy scalars leave * and + to the schedule
     _binding: ClassVar[int] = ATOM
+    _steps: ClassVar[tuple[str, ...]] = ("length",)  # the fields that count steps
 
     if TYPE_CHECKING:  # a property here would become the default of the fields named length
 
@@ -130,52 +134,36 @@ class Schedule(ABC):
         return float(self._values_at_turns().min())
 
     def _values_at_turns(self) -> NDArray[np.float64]:
-        return self(np.unique(np.array(self._turns(), dtype=np.int64)))
+        turns = np.unique(np.array(self._turns(), dtype=np.int64))
+        try:
+            return self(turns)
+        except ValueError:  # past the end of a schedule that has no values there
+            return np.array([value for value in map(self._value_or_none, turns.tolist()) if value is not None])
 
-    def __mul__(self, other: Schedule | float) -> Schedule:
-        from fastlr.schedules.combine import Product, operand
+    def _value_or_none(self, t: int) -> float | None:
+        try:
+            return self(t)
+        except ValueError:
+            return None
 
-        factor = operand(other)
-        return NotImplemented if factor is None else Product((self, factor))
+    def _stretched(self, factor: Fraction) -> Schedule:
+        """Every number of steps times the factor."""
+        changed = {name: checks.scaled(getattr(self, name), factor) for name in self._steps}
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
 
-    def __rmul__(self, other: float) -> Schedule:
-        from fastlr.schedules.combine import Product, operand
+    def _extrapolated(self) -> Schedule:
+        """The schedule whose formula goes on past the end."""
+        if self.length is None:
+            return self
+        raise ValueError(
+            f"The schedule does not go on past its end: {self!r}. Use past_end('hold') or 'error', or append a piece."
+        )
 
-        factor = operand(other)
-        return NotImplemented if factor is None else Product((factor, self))
+    def plot(self, ax: Axes | None = None, **options: Any) -> Axes:
+        """Draw the schedule with matplotlib; `fastlr.plot` has the options and draws several in one picture."""
+        from fastlr.pictures import plot
 
-    def __add__(self, other: Schedule | float) -> Schedule:
-        from fastlr.schedules.combine import Sum, operand
-
-        term = operand(other)
-        return NotImplemented if term is None else Sum((self, term))
-
-    def __radd__(self, other: float) -> Schedule:
-        from fastlr.schedules.combine import Sum, operand
-
-        term = operand(other)
-        return NotImplemented if term is None else Sum((term, self))
-
-    def __rshift__(self, other: Schedule) -> Schedule:
-        from fastlr.schedules.combine import Sequence
-
-        return Sequence((self, other)) if isinstance(other, Schedule) else NotImplemented
-
-    def shift(self, steps: int) -> Schedule:
-        """The same schedule `steps` later: ``s.shift(k)(t) = s(t - k)``, with ``s(0)`` held before.
-
-        A negative `steps` starts it part-way and shortens it; at least one step has to be left.
-
-        >>> from fastlr.schedules import Linear
-        >>> s = Linear(start=1.0, end=0.0, length=4)
-        >>> [s.shift(2)(t) for t in (0, 2, 3, 6)]
-        [1.0, 1.0, 0.75, 0.0]
-        >>> s.shift(-3)(0), s.shift(-3).length
-        (0.25, 1)
-        """
-        from fastlr.schedules.combine import Shift
-
-        return self if type(steps) is int and steps == 0 else Shift(self, steps)
+        return plot(self, ax, **options)
 
     def __repr__(self) -> str:
         shown = []
@@ -194,7 +182,7 @@ class Schedule(ABC):
 
         >>> from fastlr.schedules import Cosine
         >>> Cosine(start=0.1, end=0.0, length=100).to_dict()
-        {'kind': 'Cosine', 'start': 0.1, 'end': 0.0, 'length': 100}
+        {'kind': 'Cosine', 'start': 0.1, 'end': 0.0, 'length': 100, 'k': 1.0}
         """
         from fastlr.schedules.serialize import to_dict
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastlr.schedules.base import Schedule
 
 MAX_LENGTH = 2**53  # steps are turned into float64, which holds every integer up to here
 MAX_STEP = 2**63 - 1
+MAX_VALUES = 2**24  # of a table
 
 
 def real(name: str, value: object) -> float:
@@ -34,6 +36,26 @@ def integer(name: str, value: object, minimum: int = 1) -> int:
     if not minimum <= result <= MAX_LENGTH:
         raise ValueError(f"{name} is out of range: {value!r}. Use {minimum} to 2**53.")
     return result
+
+
+def powered(name: str, start: float, gamma: float, count: int) -> float:
+    """``start * gamma**count``, refused where it is not finite."""
+    try:
+        value = start * gamma**count
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is not finite: {start!r} * {gamma!r} ** {count}. Use a smaller factor.")
+    return value
+
+
+def scaled(value: Any, factor: Fraction) -> Any:
+    """A number of steps times the factor: an int rounded, at least 1; a float as it is; a tuple one by one."""
+    if isinstance(value, tuple):
+        return tuple(scaled(one, factor) for one in value)
+    if isinstance(value, int):
+        return max(1, round(value * factor))
+    return None if value is None else value * float(factor)
 
 
 def replace(schedule: Schedule, name: str, value: object) -> None:

@@ -1,28 +1,19 @@
-"""Schedules made of schedules: sequence, product, sum and shift."""
+"""Schedules made of schedules: sequence, product and sum."""
 
 from __future__ import annotations
 
 import itertools
-import numbers
 from abc import abstractmethod
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import ATOM, PRODUCT, SEQUENCE, SUM, Schedule
+from fastlr.schedules.base import PRODUCT, SEQUENCE, SUM, Schedule
 from fastlr.schedules.shapes import Constant
-
-
-def operand(value: object) -> Schedule | None:
-    """A schedule as it is, a number as a Constant, None for anything else."""
-    if isinstance(value, Schedule):
-        return value
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return Constant(float(value))
-    return None
 
 
 def text(schedule: Schedule, binding: int) -> str:
@@ -108,6 +99,25 @@ class Sequence(Schedule):
         turns.update(min(start + step, checks.MAX_STEP) for step in self.pieces[-1]._turns())
         return sorted(turns)
 
+    def _stretched(self, factor: Fraction) -> Schedule:
+        ends = [round(end * factor) for end in itertools.accumulate(self._lengths())]
+        starts = [0, *ends[:-1]]
+        if any(end <= start for start, end in zip(starts, ends, strict=True)):
+            raise ValueError(f"Stretching leaves a piece no step: {self!r} times {float(factor)}. Use a larger one.")
+        parts: list[Schedule] = []
+        for piece, start, end in zip(self.pieces, starts, ends, strict=False):
+            parts.append(piece._stretched(Fraction(end - start, piece.length or 1)))
+        last = self.pieces[-1]
+        if last.length is not None:
+            steps = round(factor * (sum(self._lengths()) + last.length)) - ends[-1]
+            if steps < 1:
+                raise ValueError(f"Stretching leaves a piece no step: {last!r}. Use a larger total.")
+            factor = Fraction(steps, last.length)
+        return Sequence((*parts, last._stretched(factor)))
+
+    def _extrapolated(self) -> Schedule:
+        return Sequence((*self.pieces[:-1], self.pieces[-1]._extrapolated()))
+
     def __repr__(self) -> str:
         return " >> ".join(text(piece, SEQUENCE + 1) for piece in self.pieces)
 
@@ -127,6 +137,15 @@ class Combination(Schedule):
     def length(self) -> int | None:
         """The longest operand's length among those that have one, None if all are endless."""
         return max((one.length for one in self._operands if one.length is not None), default=None)
+
+    def _rebuilt(self, operands: tuple[Schedule, ...]) -> Schedule:
+        return type(self)(operands)
+
+    def _stretched(self, factor: Fraction) -> Schedule:
+        return self._rebuilt(tuple(one._stretched(factor) for one in self._operands))
+
+    def _extrapolated(self) -> Schedule:
+        return self._rebuilt(tuple(one._extrapolated() for one in self._operands))
 
     def _turns(self) -> list[int]:
         varying = [one for one in self._operands if type(one) is not Constant]
@@ -215,58 +234,3 @@ class Sum(Combination):
             term._emit(builder)
             if i > 0:
                 builder.add()
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Shift(Schedule):
-    """The same schedule `steps` later, or part-way in for negative steps; written ``s.shift(steps)``.
-
-    Formula: ``schedule(max(t - steps, 0))``. Two shifts in the same direction become one.
-
-    Raises ValueError for 0 steps, more than 2**53, or where a negative shift leaves no step.
-    Source: optax's ``transition_begin`` and torch's ``last_epoch`` serve parts of it.
-
-    >>> from fastlr.schedules import Linear
-    >>> s = Linear(start=1.0, end=0.0, length=4).shift(1)
-    >>> [s(t) for t in (0, 1, 2, 5)], s.length
-    ([1.0, 1.0, 0.75, 0.0], 5)
-    """
-
-    schedule: Schedule
-    steps: int
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"Shift schedule is no schedule: {self.schedule!r}. Wrap numbers in Constant.")
-        steps = checks.integer("Shift steps", self.steps, -checks.MAX_LENGTH)
-        if steps == 0:
-            raise ValueError("Shift steps are zero: 0. Use the schedule itself.")
-        inner = self.schedule
-        if isinstance(inner, Shift) and (inner.steps > 0) == (steps > 0):
-            checks.replace(self, "schedule", inner.schedule)
-            steps = checks.integer("Shift steps", inner.steps + steps, -checks.MAX_LENGTH)
-        checks.replace(self, "steps", steps)
-        length = self.length
-        if length is not None and not 1 <= length <= checks.MAX_LENGTH:
-            raise ValueError(
-                f"Shift leaves no step or too many: {steps} on a length of {self.schedule.length}. "
-                "Keep the length between 1 and 2**53."
-            )
-        _ = self.program  # refuses what nests too deeply before anything uses it
-
-    @property
-    def length(self) -> int | None:
-        """The schedule's length plus the steps, None if it has no end."""
-        return None if self.schedule.length is None else self.schedule.length + self.steps
-
-    def _emit(self, builder: _core.ProgramBuilder) -> None:
-        builder.begin_shift(offset=self.steps)
-        self.schedule._emit(builder)
-        builder.end_shift()
-
-    def _turns(self) -> list[int]:
-        turns = (min(step + self.steps, checks.MAX_STEP) for step in self.schedule._turns())
-        return [0, *(step for step in turns if step > 0)]
-
-    def __repr__(self) -> str:
-        return f"{text(self.schedule, ATOM)}.shift({self.steps})"

@@ -3,49 +3,51 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fastlr import _core
 from fastlr.schedules import checks
 from fastlr.schedules.base import Schedule
 
 
-def emit_powers(builder: _core.ProgramBuilder, start: float, gamma: float, period: int) -> None:
-    """``start * gamma ** floor(t / period)``."""
+def emit_powers(builder: _core.ProgramBuilder, start: float, gamma: float, period: float, *, staircase: bool) -> None:
+    """``start * gamma ** (t / period)``, or of ``floor(t / period)``."""
     if start == 0.0:  # 0 * infinity would be NaN
         builder.constant(value=start)
     else:
-        builder.exponential(start=start, gamma=gamma, period=float(period), staircase=True)
+        builder.exponential(start=start, gamma=gamma, period=period, staircase=staircase)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Exponential(Schedule):
     """A factor at every step, without end.
 
-    Formula: ``start * gamma ** t``, as ``2 ** (t * log2(gamma))`` with twice float64's digits in the exponent.
+    Formula: ``start * gamma ** (t / period)``, as a power of 2 with twice float64's digits in the exponent.
 
-    Raises ValueError for a start that is not finite or a gamma that is not above 0.
-    Source: torch ``ExponentialLR``; optax ``exponential_decay`` with ``decay_rate ** (1 / transition_steps)``.
+    Raises ValueError for a start that is not finite, a gamma or a period that is not above 0.
+    Source: torch ``ExponentialLR``; optax ``exponential_decay`` with ``period = transition_steps``.
 
     >>> s = Exponential(start=1.0, gamma=0.5)
     >>> s(0), s(1), s(10), s.length
     (1.0, 0.5, 0.0009765625, None)
     """
 
+    _steps: ClassVar[tuple[str, ...]] = ("period",)
     start: float
     gamma: float
+    period: float = 1.0
 
     def __post_init__(self) -> None:
         checks.reals(self, "start")
-        checks.positive_reals(self, "gamma")
+        checks.positive_reals(self, "gamma", "period")
 
     @property
     def length(self) -> None:
         """None: it has no end."""
 
     def _emit(self, builder: _core.ProgramBuilder) -> None:
-        emit_powers(builder, self.start, self.gamma, 1)
+        emit_powers(builder, self.start, self.gamma, self.period, staircase=False)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,6 +64,7 @@ class Step(Schedule):
     (1.0, 1.0, 0.5, 0.25)
     """
 
+    _steps: ClassVar[tuple[str, ...]] = ("step_size",)
     start: float
     step_size: int
     gamma: float
@@ -76,7 +79,7 @@ class Step(Schedule):
         """None: it has no end."""
 
     def _emit(self, builder: _core.ProgramBuilder) -> None:
-        emit_powers(builder, self.start, self.gamma, self.step_size)
+        emit_powers(builder, self.start, self.gamma, float(self.step_size), staircase=True)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -94,6 +97,7 @@ class MultiStep(Schedule):
     [1.0, 1.0, 0.5, 0.5, 0.125]
     """
 
+    _steps: ClassVar[tuple[str, ...]] = ("milestones",)
     start: float
     milestones: tuple[int, ...]
     gamma: float
@@ -120,20 +124,8 @@ class MultiStep(Schedule):
         for milestone, repeats in itertools.groupby(self.milestones):
             count += len(list(repeats))
             bounds.append(milestone)
-            values.append(self._power(count))
+            values.append(checks.powered("MultiStep value", self.start, self.gamma, count))
         return bounds, values
-
-    def _power(self, count: int) -> float:
-        try:
-            value = self.start * self.gamma**count
-        except OverflowError:
-            value = math.inf
-        if not math.isfinite(value):
-            raise ValueError(
-                f"MultiStep is not finite after {count} milestones: {self.start!r} * {self.gamma!r} ** {count}. "
-                "Use a smaller gamma."
-            )
-        return value
 
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         bounds, values = self._table()

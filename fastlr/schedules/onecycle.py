@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from fastlr import _core
 from fastlr.schedules import checks
@@ -26,6 +26,7 @@ class Cycle(Schedule):
     """What the rate and the momentum share: the same phases, between other values."""
 
     __slots__ = ()
+    _steps: ClassVar[tuple[str, ...]] = ("total_steps",)
     total_steps: int
     pct_start: float
     anneal_strategy: str

@@ -1,4 +1,4 @@
-"""Single shapes with a length: constant, linear, cosine, polynomial and warm-up.
+"""The plainest shapes: constant, linear, line, cosine, polynomial and warm-up.
 
 In the formulas ``u = clamp(t / length, 0, 1)``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from fastlr import _core
 from fastlr.schedules import checks
@@ -37,6 +38,9 @@ class Constant(Schedule):
 
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         builder.constant(value=self.value)
+
+    def _extrapolated(self) -> Schedule:
+        return Constant(self.value)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -80,15 +84,49 @@ class Linear(Ramp):
     def _emit_ramp(self, builder: _core.ProgramBuilder) -> None:
         builder.linear(start=self.start, end=self.end, origin=0.0, finish=float(self.length))
 
+    def _extrapolated(self) -> Schedule:
+        return Line(self.start, self.end, self.length)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Line(Schedule):
+    """A straight line that goes on: through start at ``t = 0`` and end at ``t = steps``, without end.
+
+    Formula: ``start + (end - start) * t / steps``.
+
+    Raises ValueError for values that are not finite or fewer than 1 step.
+    Source: deepspeed's ``LRRangeTest`` in its linear form; ``Linear`` with ``past_end("extrapolate")``.
+
+    >>> s = Line(start=1.0, end=2.0, steps=4)
+    >>> [s(t) for t in (0, 1, 4, 8)], s.length
+    ([1.0, 1.25, 2.0, 3.0], None)
+    """
+
+    _steps: ClassVar[tuple[str, ...]] = ("steps",)
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        checks.reals(self, "start", "end")
+        checks.lengths(self, "steps")
+
+    @property
+    def length(self) -> None:
+        """None: it has no end."""
+
+    def _emit(self, builder: _core.ProgramBuilder) -> None:
+        builder.line(start=self.start, end=self.end, origin=0.0, finish=float(self.steps))
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Cosine(Ramp):
     """Half a cosine that reaches its end at ``t = length`` and holds it.
 
-    Formula: ``end + (start - end) * (1 + cos(pi * u)) / 2``, evaluated as sin squared, so that a tail near 0 keeps its
-    digits.
+    Formula: ``end + (start - end) * (1 + cos(pi * u**k)) / 2``, evaluated as sin squared, so that a tail near 0 keeps
+    its digits. ``k`` above 1 stays longer near the start (timm's ``k_decay``).
 
-    Raises ValueError for values that are not finite or a length below 1.
+    Raises ValueError for values that are not finite, a length below 1 or a k that is not above 0.
     Source: optax ``cosine_decay_schedule``, which holds too; torch ``CosineAnnealingLR`` up to ``t = T_max``, after
     which torch rises again.
 
@@ -97,17 +135,28 @@ class Cosine(Ramp):
     (1.0, 0.5, 0.0, 0.0)
     """
 
+    k: float = 1.0
+
+    def __post_init__(self) -> None:
+        Ramp.__post_init__(self)
+        checks.positive_reals(self, "k")
+
     def _emit_ramp(self, builder: _core.ProgramBuilder) -> None:
-        builder.cosine(start=self.start, end=self.end, origin=0.0, finish=float(self.length))
+        builder.cosine(start=self.start, end=self.end, origin=0.0, finish=float(self.length), warp=self.k)
+
+    def _extrapolated(self) -> Schedule:
+        if self.k != 1.0:
+            return Ramp._extrapolated(self)  # refuses
+        return (self >> Cosine(self.end, self.start, self.length)).repeat()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Polynomial(Ramp):
     """A power of the part that is left; reaches its end at ``t = length`` and holds it.
 
-    Formula: ``end + (start - end) * (1 - u) ** power``.
+    Formula: ``end + (start - end) * (1 - u**k) ** power``.
 
-    Raises ValueError for values that are not finite, a length below 1 or a power that is not above 0.
+    Raises ValueError for values that are not finite, a length below 1 or a power or k that is not above 0.
     Source: optax and keras ``polynomial``, transformers' polynomial decay; torch ``PolynomialLR`` is the case
     ``end = 0``.
 
@@ -117,13 +166,15 @@ class Polynomial(Ramp):
     """
 
     power: float
+    k: float = 1.0
 
     def __post_init__(self) -> None:
         Ramp.__post_init__(self)
-        checks.positive_reals(self, "power")
+        checks.positive_reals(self, "power", "k")
 
     def _emit_ramp(self, builder: _core.ProgramBuilder) -> None:
-        builder.polynomial(start=self.start, end=self.end, origin=0.0, finish=float(self.length), power=self.power)
+        ramp = {"start": self.start, "end": self.end, "origin": 0.0, "finish": float(self.length)}
+        builder.polynomial(**ramp, power=self.power, warp=self.k)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
