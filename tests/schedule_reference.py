@@ -9,18 +9,38 @@ from mpmath import mp, mpf
 from fastlr.schedules import (
     Constant,
     Cosine,
+    CosineRestarts,
+    Cyclic,
     Exponential,
+    Geometric,
+    Hold,
+    InverseSqrt,
+    InverseTime,
+    Line,
     Linear,
+    Logarithmic,
+    Maximum,
+    Minimum,
     MultiStep,
+    NormalizedExponential,
     OneCycle,
     OneCycleMomentum,
+    PerEpoch,
+    Piecewise,
     Polynomial,
+    Power,
+    PowerOf,
     Product,
+    Quotient,
+    Repeat,
     Schedule,
     Sequence,
     Shift,
+    Staircase,
     Step,
     Sum,
+    Table,
+    Tanh,
     Warmup,
 )
 
@@ -34,12 +54,39 @@ def reference(s: Schedule, t: int) -> mpf:
             return mpf(s.value)
         case Linear():
             return between(s.start, s.end, part(t, s.length))
+        case Line():
+            return between(s.start, s.end, mpf(t) / s.steps)
         case Cosine():
-            return between(s.start, s.end, (1 - mp.cos(mp.pi * part(t, s.length))) / 2)
+            return between(s.start, s.end, (1 - mp.cos(mp.pi * part(t, s.length) ** mpf(s.k))) / 2)
         case Polynomial():
-            return between(s.start, s.end, 1 - (1 - part(t, s.length)) ** mpf(s.power))
+            return between(s.start, s.end, 1 - (1 - part(t, s.length) ** mpf(s.k)) ** mpf(s.power))
+        case Power():
+            return between(s.start, s.end, part(t, s.length) ** mpf(s.power))
+        case Tanh():
+            u = part(t, s.length)
+            return between(s.start, s.end, (1 + mp.tanh(mpf(s.lower) * (1 - u) + mpf(s.upper) * u)) / 2)
+        case Geometric():
+            return mpf(s.start) * (mpf(s.end) / mpf(s.start)) ** part(t, s.length)
+        case Logarithmic():
+            return between(s.start, s.end, mp.log(1 + min(t, s.length)) / mp.log(1 + s.length))
+        case NormalizedExponential():
+            ratio = mpf(s.ratio)
+            return between(s.start, s.end, 1 - (ratio ** part(t, s.length) - ratio) / (1 - ratio))
+        case InverseSqrt():
+            offset = s.timescale if s.offset is None else s.offset
+            return mpf(s.start) * mp.sqrt(mpf(s.timescale) / (t + mpf(offset)))
+        case InverseTime():
+            return mpf(s.start) / (1 + mpf(s.rate) * t)
+        case Table():
+            return mpf(s.values[min(t, len(s.values) - 1)])
+        case Piecewise():
+            return mpf(s.values[sum(bound <= t for bound in s.boundaries)])
+        case CosineRestarts():
+            return restarts(s, t)
+        case Cyclic():
+            return cyclic(s, t)
         case Exponential():
-            return mpf(s.start) * mpf(s.gamma) ** t
+            return mpf(s.start) * mpf(s.gamma) ** (mpf(t) / mpf(s.period))
         case Step():
             return mpf(s.start) * mpf(s.gamma) ** (t // s.step_size)
         case MultiStep():
@@ -57,8 +104,28 @@ def reference(s: Schedule, t: int) -> mpf:
             return mp.fprod(reference(one, t) for one in s.factors)
         case Sum():
             return mp.fsum(reference(one, t) for one in s.terms)
+        case Quotient():
+            return reference(s.numerator, t) / reference(s.denominator, t)
+        case Minimum():
+            return min(reference(one, t) for one in s.operands)
+        case Maximum():
+            return max(reference(one, t) for one in s.operands)
+        case PowerOf():
+            return reference(s.schedule, t) ** mpf(s.power)
         case Shift():
             return reference(s.schedule, max(t - s.steps, 0))
+        case Hold():
+            return reference(s.schedule, min(t, s.length))
+        case PerEpoch():
+            return reference(s.schedule, t // s.steps)
+        case Staircase():
+            return reference(s.schedule, t - t % s.steps)
+        case Repeat():
+            assert s.growth == 1.0
+            assert s.schedule.length is not None
+            turn = t // s.schedule.length
+            turn = turn if s.times is None else min(turn, s.times - 1)
+            return reference(s.schedule, t - turn * s.schedule.length) * mpf(s.decay) ** turn
         case Sequence():
             return in_sequence(s, t)
     raise AssertionError(f"no formula for {s!r}")
@@ -70,6 +137,35 @@ def part(t: int, length: int) -> mpf:
 
 def between(start: float | mpf, end: float | mpf, weight: mpf) -> mpf:
     return mpf(start) + (mpf(end) - mpf(start)) * weight
+
+
+def restarts(s: CosineRestarts, t: int) -> mpf:
+    """Cycle after cycle until one contains t; equal ones without counting."""
+    if s.growth == 1.0:
+        cycle, begin, length = t // s.period, mpf(t - t % s.period), mpf(s.period)
+        over = s.cycles is not None and cycle >= s.cycles
+    else:
+        cycle, begin, length, over = 0, mpf(0), mpf(s.period), False
+        while begin + length <= t and not over:
+            begin, length, cycle = begin + length, length * mpf(s.growth), cycle + 1
+            over = cycle == s.cycles
+    return (
+        mpf(s.end)
+        if over
+        else between(mpf(s.start) * mpf(s.decay) ** cycle, s.end, (1 - mp.cos(mp.pi * (t - begin) / length)) / 2)
+    )
+
+
+def cyclic(s: Cyclic, t: int) -> mpf:
+    down = s.step_size_down or s.step_size_up
+    cycle, inside = divmod(t, s.step_size_up + down)
+    height = mpf(inside) / s.step_size_up if inside <= s.step_size_up else 1 - mpf(inside - s.step_size_up) / down
+    scale = mpf(1)
+    if s.mode == "triangular2":
+        scale = mpf(0.5) ** cycle
+    elif s.mode == "exp_range":
+        scale = mpf(s.gamma) ** (cycle + 1 if s.scale_mode == "cycle" else t)
+    return mpf(s.base_lr) + (mpf(s.max_lr) - mpf(s.base_lr)) * height * scale
 
 
 def in_sequence(s: Sequence, t: int) -> mpf:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_strategies import endless, finite, schedules, single, values
 
 import fastlr.schedules as everything
 from fastlr.schedules import (
@@ -15,61 +16,18 @@ from fastlr.schedules import (
     Cosine,
     Exponential,
     Linear,
-    MultiStep,
     OneCycle,
     Polynomial,
     Product,
     Schedule,
     Sequence,
     Shift,
-    Step,
     Sum,
     Warmup,
     evaluate,
 )
 
-values = st.floats(-1e3, 1e3)
-factors = st.floats(1e-3, 1.0, exclude_min=True)
-lengths = st.one_of(st.integers(1, 9), st.integers(1, 10**6))
 STEPS = np.array([0, 1, 2, 3, 4, 5, 7, 11, 100, 1000, 65537, 10**6, 3 * 10**6 + 1, 2**40])
-
-finite = st.one_of(
-    st.builds(Constant, values, lengths),
-    st.builds(Linear, values, values, lengths),
-    st.builds(Cosine, values, values, lengths),
-    st.builds(Polynomial, values, values, lengths, st.floats(0.1, 9.0)),
-    st.builds(Warmup, st.floats(0.0, 1e3), lengths),
-    st.builds(
-        OneCycle,
-        values,
-        lengths,
-        pct_start=st.floats(0.0, 0.5),
-        anneal_strategy=st.sampled_from(["cos", "linear"]),
-        three_phase=st.booleans(),
-    ),
-    st.builds(OneCycle, values, lengths).map(lambda s: s.momentum),
-)
-endless = st.one_of(
-    st.builds(Constant, values),
-    st.builds(Exponential, values, factors),
-    st.builds(Step, values, lengths, factors),
-    st.builds(MultiStep, values, st.lists(lengths, max_size=4).map(sorted), factors),
-)
-
-
-def combined(parts: st.SearchStrategy[Schedule]) -> st.SearchStrategy[Schedule]:
-    return st.one_of(
-        st.tuples(finite, parts).map(lambda pair: pair[0] >> pair[1]),
-        st.tuples(parts, parts).map(lambda pair: pair[0] * pair[1]),
-        st.tuples(parts, parts).map(lambda pair: pair[0] + pair[1]),
-        st.tuples(values, parts).map(lambda pair: pair[0] * pair[1]),
-        st.tuples(parts, values).map(lambda pair: pair[0] + pair[1]),
-        st.tuples(parts, st.integers(0, 10**6)).map(lambda pair: pair[0].shift(pair[1])),
-    )
-
-
-single = st.one_of(finite, endless)
-schedules = st.recursive(single, combined, max_leaves=5)
 
 
 def namespace() -> dict[str, object]:

@@ -57,7 +57,10 @@ FASTLR_HD inline double linear(const Instruction& span, int64_t t) {
 
 FASTLR_HD inline double line(const Instruction& span, int64_t t) {
   const double now = to_double(t);
-  return mix(span, (span.finish - now) / span.length, (now - span.origin) / span.length);
+  const double after = now - span.finish;
+  const double before = span.origin - now;
+  const double outside = (after > 0.0 ? after : 0.0) - (before > 0.0 ? before : 0.0);
+  return fma(span.end - span.start, outside / span.length, linear(span, t));
 }
 
 template <bool warp>

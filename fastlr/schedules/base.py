@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, overload
@@ -120,31 +121,35 @@ class Schedule(Operators, ABC):
         """The largest value over all steps from 0 on, infinity if it grows without end.
 
         Exact for single schedules, sequences, shifts and where all operands of ``*`` and ``+`` but one are constant.
-        Other products and sums are looked at where an operand turns and at 4096 steps between.
+        Other products and sums are looked at where an operand turns, at 4096 steps between, and at every step near the
+        largest of these.
 
         >>> from fastlr.schedules import OneCycle
         >>> OneCycle(max_lr=0.5, total_steps=10).peak
         0.5
         """
-        return float(self._values_at_turns().max())
+        return float(np.nanmax(self._values_at_turns()))
 
     @property
     def minimum_value(self) -> float:
         """The smallest value over all steps from 0 on, found as `peak` is."""
-        return float(self._values_at_turns().min())
+        return float(np.nanmin(self._values_at_turns()))
 
     def _values_at_turns(self) -> NDArray[np.float64]:
-        turns = np.unique(np.array(self._turns(), dtype=np.int64))
+        return self._known(np.unique(np.array(self._turns(), dtype=np.int64)))
+
+    def _known(self, turns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Values, NaN at the steps that have none."""
         try:
             return self(turns)
-        except ValueError:  # past the end of a schedule that has no values there
-            return np.array([value for value in map(self._value_or_none, turns.tolist()) if value is not None])
+        except ValueError:
+            return np.array([self._value_or_nan(t) for t in turns.tolist()])
 
-    def _value_or_none(self, t: int) -> float | None:
+    def _value_or_nan(self, t: int) -> float:
         try:
             return self(t)
         except ValueError:
-            return None
+            return math.nan
 
     def _stretched(self, factor: Fraction) -> Schedule:
         """Every number of steps times the factor."""

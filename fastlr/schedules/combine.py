@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastlr import _core
 from fastlr.schedules import checks
@@ -146,6 +148,26 @@ class Combination(Schedule):
 
     def _extrapolated(self) -> Schedule:
         return self._rebuilt(tuple(one._extrapolated() for one in self._operands))
+
+    def _values_at_turns(self) -> NDArray[np.float64]:
+        """Also around the largest and the smallest sample, closer and closer, down to single steps."""
+        values = super()._values_at_turns()
+        if sum(type(one) is not Constant for one in self._operands) < 2:
+            return values
+        return np.concatenate([values, self._closer(np.nanargmax), self._closer(np.nanargmin)])
+
+    def _closer(self, pick: Callable[[NDArray[np.float64]], Any]) -> NDArray[np.float64]:
+        """Values between the neighbours of the step picked, again and again until no step is left out."""
+        steps = np.unique(np.array(self._turns(), dtype=np.int64))
+        values = self._known(steps)
+        while steps[-1] - steps[0] >= len(steps):
+            place = int(pick(values))
+            high = min(int(steps[min(place + 1, len(steps) - 1)]), checks.MAX_LENGTH)
+            low = min(int(steps[max(place - 1, 0)]), high)
+            count = min(high - low + 1, 4097)
+            steps = np.unique(np.linspace(low, high, count).round().astype(np.int64))
+            values = self._known(steps)
+        return values
 
     def _turns(self) -> list[int]:
         varying = [one for one in self._operands if type(one) is not Constant]

@@ -19,8 +19,9 @@ class CosineRestarts(Schedule):
     """Half a cosine, again and again from a new start.
 
     Formula: cycle ``i`` takes ``period * growth**i`` steps from ``start * decay**i`` to end; borders may be between
-    two steps. After the last of `cycles` cycles end holds; without `cycles` it goes on without end. The borders are
-    counted up, not found by a logarithm, so they are exact where torch's and timm's are off by one.
+    two steps. After the last of `cycles` cycles end holds; without `cycles` it goes on without end (growing ones up to
+    the last that ends before 2**53). The borders are counted up, not found by a logarithm, so they are exact where
+    torch's and timm's are off by one.
 
     Raises ValueError for values that are not finite, a period below 1, a growth or decay that is not above 0, cycles
     below 1 step, and for growing cycles that are more than 4096 before 2**53 steps.
