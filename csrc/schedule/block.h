@@ -211,6 +211,8 @@ class Block {
         return now.warp == 1.0 ? FASTLR_EACH(cosine<false>) : FASTLR_EACH(cosine<true>);
       case Op::polynomial:
         return now.warp == 1.0 ? FASTLR_EACH(polynomial<false>) : FASTLR_EACH(polynomial<true>);
+      case Op::parabola:
+        return FASTLR_EACH(parabola);
       case Op::power:
         return FASTLR_EACH(power);
       case Op::tanh:

@@ -22,6 +22,8 @@ FASTLR_HD inline double shape_value(const ProgramView& program, const Instructio
       return shape.warp == 1.0 ? cosine<false>(shape, t) : cosine<true>(shape, t);
     case Op::polynomial:
       return shape.warp == 1.0 ? polynomial<false>(shape, t) : polynomial<true>(shape, t);
+    case Op::parabola:
+      return parabola(shape, t);
     case Op::power:
       return power(shape, t);
     case Op::tanh:

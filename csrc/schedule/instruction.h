@@ -14,11 +14,12 @@ constexpr int32_t kMaxSamples = 1 << 30;
 constexpr int64_t kMaxSteps = int64_t{1} << 53;
 
 enum class Op : int32_t {
-  // Shapes leave one value. The first eight go from start at step origin to end at step finish.
+  // Shapes leave one value. Those up to line go from start at step origin to end at step finish.
   constant,      // start
   linear,        // along a line
   cosine,        // along half a cosine
   polynomial,    // along (part left)^power
+  parabola,      // along (part left)^2
   power,         // along (part done)^power
   tanh,          // along a tanh between lower and upper
   geometric,     // by equal factors

@@ -40,7 +40,9 @@ void ProgramBuilder::cosine(const Ramp& ramp, double warp) {
 void ProgramBuilder::polynomial(const Ramp& ramp, double power, double warp) {
   require_positive(power, "power");
   require_positive(warp, "warp");
-  Instruction& shape = emit_ramp(Op::polynomial, ramp);
+  if (warp == 1.0 && power == 1.0) return linear(ramp);
+  const bool square = warp == 1.0 && power == 2.0;
+  Instruction& shape = emit_ramp(square ? Op::parabola : Op::polynomial, ramp);
   shape.power = power;
   shape.warp = warp;
 }

@@ -76,6 +76,12 @@ FASTLR_HD inline double polynomial(const Instruction& span, int64_t t) {
   return mix(span, weight, 1.0 - weight);
 }
 
+FASTLR_HD inline double parabola(const Instruction& span, int64_t t) {
+  const double left = phase_at(span, t).left();
+  const double weight = left * left;
+  return mix(span, weight, 1.0 - weight);
+}
+
 FASTLR_HD inline double power(const Instruction& span, int64_t t) {
   const double weight = pow(phase_at(span, t).done(), span.power);
   return mix(span, 1.0 - weight, weight);

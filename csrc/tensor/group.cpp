@@ -56,12 +56,24 @@ void put(PyObject* group, PyObject* key, PyObject* new_reference) {
   if (!value || PyDict_SetItem(group, key, value.ptr()) != 0) throw py::error_already_set();
 }
 
+// What reports to a plateau rule have made of the rate: the first entry of its state, 1 before the first report.
+double reduction(PyObject* group, PyObject* key) {
+  PyObject* state = entry(group, key);
+  if (state == Py_None) return 1.0;
+  const double scale = PyList_Check(state) && PyList_GET_SIZE(state) > 0 ? PyFloat_AsDouble(PyList_GET_ITEM(state, 0))
+                                                                         : std::nan("");
+  if (PyErr_Occurred()) PyErr_Clear();
+  if (!(scale >= 0.0 && scale <= 1.0)) refuse(ErrorKind::value, key, state, "Put back what report() wrote, or None.");
+  return scale;
+}
+
 struct Keys {
   PyObject* const dampening = intern("dampening");
   PyObject* const nesterov = intern("nesterov");
   PyObject* const maximize = intern("maximize");
   PyObject* const differentiable = intern("differentiable");
   PyObject* const lr_scale = intern("lr_scale");
+  PyObject* const plateau = intern("plateau");
   PyObject* const step_count = intern("step_count");
   PyObject* const held_steps = intern("held_steps");
 };
@@ -122,7 +134,8 @@ double Scheduled::read(PyObject* group, int64_t t, double scale) {
   const double present = number(group, name_);
   if (program_ == nullptr) return present;
   const double scheduled = at(t) * scale;
-  overridden_ = present != (known_ ? written_ : scheduled);
+  // What was written after the last update stays the schedule's own, although lr_scale has changed since.
+  overridden_ = present != scheduled && !(known_ && present == written_);
   if (overridden_) return present;
   ended_at_zero_ = length_ >= 0 && t >= length_ && scheduled == 0.0;
   return scheduled;
@@ -139,7 +152,7 @@ void Group::read(PyObject* group) {
   const Keys& key = keys();
   step_count_ = integer(group, key.step_count);
   held_steps_ = integer(group, key.held_steps);
-  lr_scale_ = number(group, key.lr_scale);
+  lr_scale_ = number(group, key.lr_scale) * reduction(group, key.plateau);
   const int64_t t = step_count_ - held_steps_;
   hyper_.lr = lr_.read(group, t, lr_scale_);
   hyper_.momentum = momentum_.read(group, t, 1.0);

@@ -66,7 +66,7 @@ class Group {
   SgdHyper hyper_{};
   int64_t step_count_ = 0;
   int64_t held_steps_ = 0;
-  double lr_scale_ = 1.0;
+  double lr_scale_ = 1.0;  // what the group and a plateau rule multiply the schedule by
   bool differentiable_ = false;
 };
 

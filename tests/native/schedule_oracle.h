@@ -90,7 +90,8 @@ std::unique_ptr<Node> random_node(int depth) {
   if (node->op == Op::geometric) node->ramp.end = std::copysign(node->ramp.end, node->ramp.start);
   // A line goes on: kept to lengths over which its value at the last step is a number like the others.
   if (node->op == Op::line) node->ramp.finish = origin + static_cast<double>(kMaxSteps / 2);
-  node->power = 0.25 + std::fabs(random_value()) * 3.0;
+  node->power =
+      random_between(0, 3) > 0 ? 0.25 + std::fabs(random_value()) * 3.0 : static_cast<double>(random_between(1, 2));
   node->warp = random_between(0, 1) == 0 ? 1.0 : 0.5 + std::fabs(random_value());
   node->steps = random_between(1, longest[random_between(0, 3)]);
   node->cycles = random_between(0, 5);
