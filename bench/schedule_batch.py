@@ -1,6 +1,6 @@
 """Cost of one value among many: 1024 mixed schedules at 100 000 steps, beside optax, NumPy and torch's stepping.
 
-Every side computes blocks of 8 schedules x 100 000 steps of float64 in turn, into memory that it has already (NumPy's
+Every side computes blocks of 8 schedules x 25 000 steps of float64 in turn, into memory that it has already (NumPy's
 temporaries come on top); all sides are checked against each other first.
 Run: python bench/schedule_batch.py [--budget SECONDS] [--json FILE] (the optax side needs
 `pip install optax` and compiles each schedule first, which takes most of a minute).
@@ -26,26 +26,31 @@ from fastlr._machine import machine, machine_line
 from fastlr.benchmarks.results import interval
 from fastlr.benchmarks.timing import Effort, alternate, ratios, seconds, spread
 
-COUNT, BLOCK, TORCH_STEPS = 1024, 8, 1000
+COUNT, BLOCK, WIDTH, TORCH_STEPS = 1024, 8, 25_000, 1000
 SETTINGS = [(FAMILIES[i % len(FAMILIES)], setting(i)) for i in range(COUNT)]
 
-# Computes the block of schedules that starts at an index.
-Side = Callable[[int], Any]
+# Computes the block that starts at a schedule and a step.
+Side = Callable[[int, int], Any]
+STARTS = [(first, begin) for first in range(0, COUNT, BLOCK) for begin in range(0, STEPS, WIDTH)]
 
 
 def fastlr_side() -> Side:
     schedules = [family.fastlr(numbers) for family, numbers in SETTINGS]
-    out = np.empty((BLOCK, STEPS))
-    return lambda first: fastlr.evaluate(schedules[first : first + BLOCK], range(STEPS), out=out)
+    out = np.empty((BLOCK, WIDTH))
+
+    def block(first: int, begin: int) -> Any:
+        return fastlr.evaluate(schedules[first : first + BLOCK], range(begin, begin + WIDTH), out=out)
+
+    return block
 
 
 def numpy_side() -> Side:
-    out = np.empty((BLOCK, STEPS))
+    out = np.empty((BLOCK, WIDTH))
     steps = np.arange(STEPS, dtype=np.float64)
 
-    def block(first: int) -> NDArray[np.float64]:
+    def block(first: int, begin: int) -> NDArray[np.float64]:
         for row, (family, numbers) in zip(out, SETTINGS[first : first + BLOCK], strict=True):
-            row[:] = family.numpy(numbers, steps)
+            row[:] = family.numpy(numbers, steps[begin : begin + WIDTH])
         return out
 
     return block
@@ -57,7 +62,7 @@ def optax_side() -> Side:
     import optax
 
     jax.config.update("jax_enable_x64", True)
-    steps = jax.numpy.arange(STEPS)
+    steps = {begin: jax.numpy.arange(begin, begin + WIDTH) for begin in range(0, STEPS, WIDTH)}
 
     def filler(schedule: Callable[[Any], Any]) -> Callable[..., jax.Array]:
         def fill(used: jax.Array, at: jax.Array) -> jax.Array:
@@ -66,11 +71,11 @@ def optax_side() -> Side:
         return jax.jit(fill, donate_argnums=0, keep_unused=True)
 
     fill = [filler(family.optax(optax, numbers)) for family, numbers in SETTINGS]
-    rows = [jax.numpy.zeros(STEPS) for _ in range(BLOCK)]
+    rows = [jax.numpy.zeros(WIDTH) for _ in range(BLOCK)]
 
-    def block(first: int) -> list[jax.Array]:
+    def block(first: int, begin: int) -> list[jax.Array]:
         for i in range(BLOCK):
-            rows[i] = fill[first + i](rows[i], steps)
+            rows[i] = fill[first + i](rows[i], steps[begin])
         return jax.block_until_ready(rows)
 
     return block
@@ -81,7 +86,7 @@ def torch_side() -> Side:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
 
-    def block(first: int) -> None:
+    def block(first: int, begin: int) -> None:
         for _ in range(TORCH_STEPS):
             scheduler.step()
 
@@ -90,23 +95,23 @@ def torch_side() -> Side:
 
 def fill_side() -> Side:
     """What the memory takes: the same block filled with a constant."""
-    out = torch.empty((BLOCK, STEPS), dtype=torch.float64)
-    return lambda first: out.fill_(float(first))
+    out = torch.empty((BLOCK, WIDTH), dtype=torch.float64)
+    return lambda first, begin: out.fill_(float(begin))
 
 
 def check(sides: dict[str, Side]) -> None:
     """All values of all sides; this also compiles what is to be compiled."""
-    for first in range(0, COUNT, BLOCK):
-        want = sides["NumPy"](first)
+    for first, begin in STARTS:
+        want = sides["NumPy"](first, begin)
         for name in sides:
-            for row, values in zip(want, sides[name](first), strict=True):
+            for row, values in zip(want, sides[name](first, begin), strict=True):
                 np.testing.assert_allclose(np.asarray(values), row, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 def timed(side: Side, values: int) -> Callable[[], float]:
     """Nanoseconds a value of one block, the blocks in turn."""
-    turn = itertools.cycle(range(0, COUNT, BLOCK))
-    return lambda: 1e9 * seconds(lambda: side(next(turn))) / values
+    turn = itertools.cycle(STARTS)
+    return lambda: 1e9 * seconds(lambda: side(*next(turn))) / values
 
 
 def sides_here() -> dict[str, Side]:
@@ -128,16 +133,16 @@ def main() -> None:
     before = machine()
     sides = sides_here()
     check(sides)
-    actions = {name: timed(side, BLOCK * STEPS) for name, side in sides.items()}
-    actions["memory filled"] = timed(fill_side(), BLOCK * STEPS)
+    actions = {name: timed(side, BLOCK * WIDTH) for name, side in sides.items()}
+    actions["memory filled"] = timed(fill_side(), BLOCK * WIDTH)
     actions["torch CosineAnnealingLR.step()"] = timed(torch_side(), TORCH_STEPS)
-    measured = alternate(actions, Effort(budget=arguments.budget, least=20, most=200, warmup=2))
+    measured = alternate(actions, Effort(budget=arguments.budget, least=20, most=600, warmup=4))
     rows, record = [], {}
     for name, values in measured.items():
         time, ratio = spread(values), spread(ratios(values, measured["fastlr"]))
         rows.append([name, interval(time, "{:.3f}".format), interval(ratio, "{:.2f}".format)])
         record[name] = {"ns": asdict(time), "ratio": asdict(ratio)}
-    print(f"{machine_line()}\n{COUNT} schedules x {STEPS} steps in blocks of {BLOCK}\n")
+    print(f"{machine_line()}\n{COUNT} schedules x {STEPS} steps in blocks of {BLOCK} x {WIDTH}\n")
     print(table(["side", "ns a value, median (quartiles)", "times fastlr's, paired"], rows))
     if arguments.json:
         write_json(arguments.json, {"machine": before, "sides": record})

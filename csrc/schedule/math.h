@@ -29,11 +29,15 @@ FASTLR_HD inline double double_of(uint64_t bits) {
   return value;
 }
 
-// t >= 0, correctly rounded. In this form it vectorises also where the machine has no such conversion.
+// t >= 0, correctly rounded. The second form vectorises where the machine has no such conversion for lanes.
 FASTLR_HD inline double to_double(int64_t t) {
+#ifdef __AVX512DQ__
+  return static_cast<double>(t);
+#else
   const uint64_t bits = static_cast<uint64_t>(t);
   const double high = double_of((bits >> 32) | 0x4530000000000000u) - 0x1.00000001p84;
   return high + double_of((bits & 0xffffffffu) | 0x4330000000000000u);
+#endif
 }
 
 FASTLR_HD inline double horner(double, double last) { return last; }

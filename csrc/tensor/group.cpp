@@ -60,8 +60,8 @@ void put(PyObject* group, PyObject* key, PyObject* new_reference) {
 double reduction(PyObject* group, PyObject* key) {
   PyObject* state = entry(group, key);
   if (state == Py_None) return 1.0;
-  const double scale = PyList_Check(state) && PyList_GET_SIZE(state) > 0 ? PyFloat_AsDouble(PyList_GET_ITEM(state, 0))
-                                                                         : std::nan("");
+  const double scale =
+      PyList_Check(state) && PyList_GET_SIZE(state) > 0 ? PyFloat_AsDouble(PyList_GET_ITEM(state, 0)) : std::nan("");
   if (PyErr_Occurred()) PyErr_Clear();
   if (!(scale >= 0.0 && scale <= 1.0)) refuse(ErrorKind::value, key, state, "Put back what report() wrote, or None.");
   return scale;
