@@ -1,6 +1,6 @@
 """Cost of one value among many: 1024 mixed schedules at 100 000 steps, beside optax, NumPy and torch's stepping.
 
-Every side computes blocks of 8 schedules x 25 000 steps of float64 in turn, into memory that it has already (NumPy's
+Every side computes blocks of 8 schedules x 50 000 steps of float64 in turn, into memory that it has already (NumPy's
 temporaries come on top); all sides are checked against each other first.
 Run: python bench/schedule_batch.py [--budget SECONDS] [--json FILE] (the optax side needs
 `pip install optax` and compiles each schedule first, which takes most of a minute).
@@ -26,7 +26,7 @@ from fastlr._machine import machine, machine_line
 from fastlr.benchmarks.results import interval
 from fastlr.benchmarks.timing import Effort, alternate, ratios, seconds, spread
 
-COUNT, BLOCK, WIDTH, TORCH_STEPS = 1024, 8, 25_000, 1000
+COUNT, BLOCK, WIDTH, TORCH_STEPS = 1024, 8, 50_000, 1000
 SETTINGS = [(FAMILIES[i % len(FAMILIES)], setting(i)) for i in range(COUNT)]
 
 # Computes the block that starts at a schedule and a step.

@@ -1,13 +1,47 @@
 """Learning-rate schedules as exact values, and optimizers whose step follows them natively."""
 
-from fastlr import schedules
+from typing import TYPE_CHECKING
+
+from fastlr import _lazy, schedules
 from fastlr._conflict import warn_if_both_installed
+from fastlr._loader import steps_per_epoch
 from fastlr.lr_scheduler import LRScheduler
 from fastlr.optim import SGD
-from fastlr.schedules import evaluate, warmup_cosine
+from fastlr.schedules import evaluate
+
+if TYPE_CHECKING:
+    from fastlr import compat
+    from fastlr.convert import from_torch
+    from fastlr.integrations import lightning
+    from fastlr.pictures import plot
+    from fastlr.schedules import ReduceOnPlateau, warmup_cosine
 
 __version__ = "0.1.0"
 
-__all__ = ["SGD", "LRScheduler", "__version__", "evaluate", "schedules", "warmup_cosine"]
+__getattr__ = _lazy.attach(
+    __name__,
+    {
+        "compat": "",
+        "convert": "from_torch",
+        "integrations": "lightning",
+        "pictures": "plot",
+        "schedules": "ReduceOnPlateau warmup_cosine",
+    },
+)
+
+__all__ = [
+    "SGD",
+    "LRScheduler",
+    "ReduceOnPlateau",
+    "__version__",
+    "compat",
+    "evaluate",
+    "from_torch",
+    "lightning",
+    "plot",
+    "schedules",
+    "steps_per_epoch",
+    "warmup_cosine",
+]
 
 warn_if_both_installed(__path__[0])

@@ -1,4 +1,4 @@
-"""The command line: ``fastlr demo`` and ``fastlr bench``.
+"""The command line: ``fastlr plot``, ``fastlr eval``, ``fastlr demo`` and ``fastlr bench``.
 
 Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted.
 """
@@ -8,10 +8,15 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 from fastlr._command import CommandError
+from fastlr._schedule_commands import close_quietly, picture_file, run_eval, run_plot, steps_range
 from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, bench
 from fastlr.demo import demo
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+EXPRESSION = "such as 'Warmup(.1, 500) >> Cosine(.1, 0, 9500)', a schedule's JSON, or @FILE with either"
 
 
 def whole(text: str) -> int:
@@ -25,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fastlr", description="Learning-rate schedules evaluated inside the optimizer.")
     top.add_argument("--version", action="version", version=f"fastlr {version('torch-fastlr')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
+    add_schedule_commands(commands)
     demo_parser = commands.add_parser(
         "demo",
         help="train a small network with fastlr.SGD beside torch.optim.SGD",
@@ -55,6 +60,35 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def add_schedule_commands(commands: Commands) -> None:
+    plot_parser = commands.add_parser(
+        "plot",
+        help="draw schedules in the terminal or into a file",
+        description="Draw schedules: in the terminal, or with matplotlib into a file.",
+    )
+    add = plot_parser.add_argument
+    add("expressions", nargs="+", metavar="EXPR", help=EXPRESSION)
+    add("-o", "--output", type=picture_file, metavar="FILE", help="a .png, .svg or .pdf file to write")
+    add("--steps", type=whole, metavar="N", help="the last step shown (the longest schedule's length)")
+    add("--title", help="a line above the picture")
+    add("--width", type=whole, metavar="N", help="characters in a line of the terminal (its width)")
+    add("--ascii", action="store_true", help="draw with stars in the terminal, not with braille characters")
+    plot_parser.set_defaults(run=run_plot)
+
+    eval_parser = commands.add_parser(
+        "eval",
+        help="write schedules' values as CSV or JSON",
+        description="Write the values of schedules, one row a step. CSV and JSON hold every float's exact digits.",
+    )
+    add = eval_parser.add_argument
+    add("expressions", nargs="+", metavar="EXPR", help=EXPRESSION)
+    add("--steps", type=steps_range, metavar="RANGE", help="N for 0 to N - 1, begin:end or begin:end:stride")
+    add("--format", choices=("csv", "json"), default="csv", help="default: %(default)s")
+    add("--dtype", choices=("float64", "float32"), default="float64", help="default: %(default)s")
+    add("-o", "--output", type=Path, metavar="FILE", help="write to FILE, not to standard output")
+    eval_parser.set_defaults(run=run_eval)
+
+
 def run_demo(arguments: argparse.Namespace) -> int:
     demo(arguments.output, epochs=arguments.epochs, seed=arguments.seed)
     return 0
@@ -79,6 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments)
     except CommandError as error:
         print(f"fastlr {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        close_quietly()
+        return 0
+    except OSError as error:  # a full disk
+        print(f"fastlr {arguments.command}: {error}", file=sys.stderr)
+        close_quietly()
         return 1
     except KeyboardInterrupt:
         print(f"fastlr {arguments.command}: interrupted", file=sys.stderr)

@@ -1,5 +1,6 @@
 """Read from what an update did to a parameter which rate, momentum or weight decay it used."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,10 +52,13 @@ class RateSpy:
     """Records the rate of every update of a plain SGD from what it did to the parameters, one list per group.
 
     For optimizers inside other libraries, with float64 parameters and without momentum: the rate is how far the element
-    with the largest gradient went, divided by that gradient.
+    with the largest gradient went, divided by that gradient, or by the direction that the rule makes of it.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, direction: Callable[[torch.Tensor], torch.Tensor] = torch.clone
+    ) -> None:
+        self._direction = direction
         self.applied: list[list[float]] = [[] for _ in optimizer.param_groups]
         self.stated: list[list[float]] = [[] for _ in optimizer.param_groups]
         self._before: list[torch.Tensor] = []
@@ -71,4 +75,4 @@ class RateSpy:
             param = group["params"][0].detach()
             grad = group["params"][0].grad
             largest = grad.abs().argmax()
-            rates.append(float(((before - param) / grad).flatten()[largest]))
+            rates.append(float(((before - param) / self._direction(grad)).flatten()[largest]))

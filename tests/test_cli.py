@@ -35,7 +35,7 @@ def test_wrong_usage_ends_with_2_and_names_the_problem(arguments: list[str], mes
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["bench", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ("plot", "eval", "demo", "bench"))])
 def test_help(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -19,6 +19,7 @@ OWN_KEYS = {
     "lr_schedule",
     "momentum_schedule",
     "weight_decay_schedule",
+    "plateau",
     "step_count",
     "held_steps",
     "unwritten",

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from fastlr.schedules import Schedule
+from fastlr.schedules import Schedule, plateau
+from fastlr.schedules.plateau import ReduceOnPlateau
 
 # What fastlr keeps in every group beside torch's own entries. Checkpointing tools carry entries of groups along, and
 # drop what stands anywhere else.
-OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "step_count": 0, "held_steps": 0, "unwritten": []}
+OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "plateau": None, "step_count": 0, "held_steps": 0, "unwritten": []}
 
 Group = dict[str, Any]
 
@@ -58,6 +59,14 @@ def check_own(group: Group) -> None:
     scale = group["lr_scale"]
     if not isinstance(scale, (int, float)) or not math.isfinite(scale) or scale < 0:
         raise ValueError(f"Invalid lr_scale: {scale!r}. Give a finite number >= 0.")
+    if group["plateau"] is not None:
+        plateau.PlateauState.loaded(group["plateau"])
+
+
+def rate(group: Group) -> float:
+    """What the next update uses of the schedule of the learning rate."""
+    t = group["step_count"] - group["held_steps"]
+    return float(group["lr_schedule"](t) * (group["lr_scale"] * plateau.scale_of(group["plateau"])))
 
 
 def mirror(group: Group, names: Sequence[str]) -> None:
@@ -66,10 +75,17 @@ def mirror(group: Group, names: Sequence[str]) -> None:
     for name in names:
         schedule = group[schedule_key(name)]
         if schedule is not None:
-            scale = group["lr_scale"] if name == "lr" else 1.0
-            group[name] = schedule(t) * scale
+            group[name] = rate(group) if name == "lr" else schedule(t)
             if name == "lr":
-                group["initial_lr"] = schedule.peak * scale
+                group["initial_lr"] = schedule.peak * group["lr_scale"]
+
+
+def report(group: Group, metric: float) -> None:
+    """Feed the rule that the group's rate follows. A rate that was written from outside stays."""
+    rule, follows = group["lr_schedule"], group["lr"] == rate(group)
+    group["plateau"] = plateau.observed(rule, group["plateau"], metric, rule.peak * group["lr_scale"])
+    if follows:
+        mirror(group, ("lr",))
 
 
 def followed(group: Group, names: Sequence[str]) -> Group:
@@ -79,8 +95,10 @@ def followed(group: Group, names: Sequence[str]) -> Group:
 
 
 def replaced(group: Group, values: Group) -> Group:
-    """The group with other schedules or constants; its parameters are shared."""
+    """The group with other schedules or constants; its parameters are shared. Another rule starts anew."""
     entries = dict(group)
+    if "lr" in values and not (isinstance(values["lr"], Schedule) and values["lr"] == group["lr_schedule"]):
+        entries["plateau"] = None
     for name, value in values.items():
         constant = not isinstance(value, Schedule)
         entries[schedule_key(name)] = None if constant else value
@@ -94,6 +112,20 @@ def pack(group: Group, names: Sequence[str]) -> None:
     for name in names:
         schedule = group[schedule_key(name)]
         group[schedule_key(name)] = None if schedule is None else schedule.to_json()
+
+
+def initialised(param_groups: list[Group]) -> list[tuple[Group, torch.Tensor]]:
+    """The parameters with gradients, if this step only creates their state, as torch.distributed.checkpoint asks for.
+
+    It steps with every rate and every gradient set to 0: parameters cannot change, and it is no update.
+    """
+    with_grad: list[tuple[Group, torch.Tensor]] = []
+    for group in param_groups:
+        if group["lr"] != 0:
+            return []
+        with_grad += [(group, param) for param in group["params"] if param.grad is not None]
+    real = any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad)  # type: ignore[union-attr]
+    return [] if real else with_grad
 
 
 def note_unwritten(groups: list[Group], params: set[torch.Tensor]) -> None:
@@ -147,4 +179,6 @@ def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *
                 replacements.append(f"{loaded!r} in place of {mine!r} (group {index}, {name})")
         for name, default in OWN_DEFAULTS.items():
             group.setdefault(name, copy.copy(default) if own is None or name == "unwritten" else own[name])
+        if not isinstance(group["lr_schedule"], ReduceOnPlateau):
+            group["plateau"] = None
     return replacements

@@ -15,7 +15,8 @@ from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimize
 from fastlr import _core
 from fastlr._warn import warn
 from fastlr.optim import groups
-from fastlr.schedules import Schedule
+from fastlr.schedules import Schedule, plateau
+from fastlr.schedules.plateau import ReduceOnPlateau
 
 # What _core.SgdStep.prepare() leaves to torch's operators: (group index, lr, momentum, weight decay, parameters).
 Left: TypeAlias = "list[tuple[int, float, float, float, list[torch.Tensor]]]"
@@ -132,21 +133,12 @@ class ScheduledOptimizer(Optimizer):
                 warn(text)
 
     def _only_initialises(self) -> bool:
-        """Whether this step only has to create the state, as torch.distributed.checkpoint asks for before it saves.
-
-        It steps with every rate and every gradient set to 0: parameters cannot change, so nothing is counted, and the
-        first real update stays a first one.
-        """
-        with_grad: list[tuple[dict[str, Any], torch.Tensor]] = []
-        for group in self.param_groups:
-            if group["lr"] != 0:
-                return False
-            with_grad += [(group, param) for param in group["params"] if param.grad is not None]
-        if not with_grad or any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad):  # type: ignore[union-attr]
-            return False
-        self._create_state(with_grad)
-        self._unwritten = {param for _, param in with_grad if param in self.state}
-        return True
+        """Whether this step only has to create the state: nothing is counted, so the first update stays a first one."""
+        with_grad = groups.initialised(self.param_groups)
+        if with_grad:
+            self._create_state(with_grad)
+            self._unwritten = {param for _, param in with_grad if param in self.state}
+        return bool(with_grad)
 
     @abstractmethod
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
@@ -192,14 +184,44 @@ class ScheduledOptimizer(Optimizer):
         for name in values:
             if name not in self.scheduled:
                 raise TypeError(f"Not a scheduled hyper-parameter: {name!r}. Use one of {', '.join(self.scheduled)}.")
-        targets = self.param_groups if group is None else [self.param_groups[group]]
-        changed = [groups.replaced(target, values) for target in targets]
-        for entries in changed:
+        targets = range(len(self.param_groups)) if group is None else [group]
+        self._install({index: groups.replaced(self.param_groups[index], values) for index in targets})
+
+    def _install(self, changed: dict[int, dict[str, Any]]) -> None:
+        """Give groups other entries, all or none."""
+        for entries in changed.values():
             self._check_group(entries)
-        for target, entries in zip(targets, changed, strict=True):
-            target.update(entries)
-            groups.mirror(target, self.scheduled)
+            groups.mirror(entries, self.scheduled)
+        for index, entries in changed.items():
+            self.param_groups[index].update(entries)
         self._forget_plan()
+
+    def report(self, loss: float | torch.Tensor) -> None:
+        """Feed a metric to every group whose rate follows a `fastlr.schedules.ReduceOnPlateau`.
+
+        Each group has its own state, in ``group["plateau"]``; a reduction shows in ``group["lr"]`` at once.
+
+        Args:
+            loss: A number or a tensor of one element; in a distributed run the same on every rank.
+
+        Raises:
+            TypeError: Something else.
+            ValueError: No group has such a rule.
+
+        >>> import fastlr
+        >>> rule = fastlr.schedules.ReduceOnPlateau(0.5, factor=0.1, patience=1)
+        >>> optimizer = fastlr.SGD([torch.ones(1)], lr=rule)
+        >>> for loss in (1.0, 1.0, 1.0):
+        ...     optimizer.report(loss)
+        >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["plateau"]
+        (0.05, [0.1, 1.0, 0, 0])
+        """
+        metric = plateau.as_metric(loss)
+        ruled = [group for group in self.param_groups if isinstance(group["lr_schedule"], ReduceOnPlateau)]
+        if not ruled:
+            raise ValueError(f"No group's rate has a rule: report({metric}). Construct with lr=ReduceOnPlateau(...).")
+        for group in ruled:
+            groups.report(group, metric)
 
     # State.
 
@@ -270,6 +292,7 @@ def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:
 
 def check_number(name: str, value: Any, label: str) -> None:
     """Raise ValueError unless the value (a schedule: all its values) is a finite number >= 0."""
+    plateau.require_outermost(name, value, allowed=name == "lr")
     value = value.detach() if isinstance(value, torch.Tensor) else value
     low = value.minimum_value if isinstance(value, Schedule) else value
     if not low >= 0.0 or (not isinstance(value, Schedule) and not math.isfinite(value)):

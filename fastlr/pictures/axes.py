@@ -7,48 +7,25 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastlr.pictures.marks import marks
-from fastlr.pictures.samples import last_step, sample, whole_span
+from fastlr.pictures.samples import SHORT, last_step, sample, whole_span
 from fastlr.schedules import Schedule
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LABEL = 90  # characters of a label made from a schedule's text
-SHORT = 200  # up to this many steps, each is drawn as a step
+LABEL = 56  # characters of a label made from a schedule's text
 BELOW = 0.55  # inches from the axis to the legend: room for the numbers and the axis label
 MOMENTUM = "<momentum>"  # matplotlib's label of the second axes
 
 
-def plot(
+def plotted(
     schedules: Schedule | Iterable[Schedule] | Mapping[str, Schedule],
-    ax: Axes | None = None,
-    *,
-    steps: int | None = None,
-    labels: Iterable[str] | None = None,
-    **options: Any,
+    ax: Axes | None,
+    steps: int | None,
+    labels: Iterable[str] | None,
+    options: dict[str, Any],
 ) -> Axes:
-    """Draw schedules over the steps 0 to `steps`.
-
-    Warm-ups are shaded, and dotted lines mark where pieces and cycles begin (at most 20 of each). The momentum of a
-    schedule that has one is drawn broken, on a second axis. Every turn and jump is drawn, however long the span; up to
-    200 steps, each step is drawn as the constant that it is.
-
-    Args:
-        schedules: One schedule, several, or a dict with their labels as keys.
-        ax: Where to draw; without it a new figure is made with pyplot.
-        steps: The last step shown. Without it the longest length; schedules without end alone are shown until they
-            come near the value that they tend to, or for five cycles, and the axis says how far.
-        labels: Names for the legend. Without them the schedules' texts, shortened.
-        options: Passed to ``ax.plot``, such as ``linewidth``.
-
-    Returns:
-        The axes.
-
-    Raises:
-        TypeError: Something else than schedules.
-        ValueError: No schedule, steps below 1, or another number of labels than of schedules.
-        ModuleNotFoundError: matplotlib is not installed.
-    """
+    """What `fastlr.plot` does."""
     named = with_labels(schedules, labels)
     span = whole_span((one for _, one in named), steps)
     axes = new_axes() if ax is None else ax
@@ -86,7 +63,7 @@ def with_labels(
 
 def shortened(text: str) -> str:
     """The text's beginning and end."""
-    half = LABEL // 2 - 1
+    half = LABEL // 2 - 2
     return text if len(text) <= LABEL else f"{text[:half].rstrip()} … {text[-half:].lstrip()}"
 
 

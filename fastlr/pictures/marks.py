@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from fastlr.schedules import CosineRestarts, Cyclic, PerEpoch, Repeat, Schedule, Sequence, Shift
+from fastlr.schedules import CosineCycles, CosineRestarts, Cyclic, PerEpoch, Repeat, Schedule, Sequence, Shift, Warmup
+from fastlr.schedules.tree import parts
 
+LOOKED_AT = 1000
 MOST = 20  # of each kind in one picture: more only hide the curve
 
 
@@ -29,35 +30,32 @@ class Mark(NamedTuple):
 
 def marks(schedule: Schedule, span: float) -> Marks:
     """What to mark in a picture of the steps 0 to span."""
-    # The walk goes in no order of time, and an endless repetition of short cycles never ends.
-    found = [one for one in itertools.islice(walk(schedule, 0.0, 1.0), 1000) if 0 <= one.begin < span]
+    found = [one for one in first_marks(schedule) if 0 <= one.begin < span]
     starts = sorted({one.begin for one in found if one.begin > 0})
     warmups = sorted({(one.begin, min(one.end, span)) for one in found if one.rises})
     return Marks(warmups[:MOST], starts[:MOST])
+
+
+def first_marks(schedule: Schedule) -> list[Mark]:
+    """At most `LOOKED_AT` pieces and cycles, in no order of time: an endless repetition has no last one."""
+    return list(itertools.islice(walk(schedule, 0.0, 1.0), LOOKED_AT))
 
 
 def walk(schedule: Schedule, origin: float, scale: float) -> Iterator[Mark]:
     """The pieces and cycles of a schedule that begins at origin and whose steps last scale steps."""
     if isinstance(schedule, Sequence):
         yield from pieces(schedule, origin, scale)
-    elif isinstance(schedule, (Repeat, CosineRestarts, Cyclic)):
+    elif isinstance(schedule, (Repeat, CosineRestarts, CosineCycles, Cyclic)):
         yield from cycles(schedule, origin, scale)
     elif isinstance(schedule, Shift):
         yield from walk(schedule.schedule, origin + scale * schedule.steps, scale)
+    elif isinstance(schedule, Warmup):
+        yield Mark(origin, origin + scale * schedule.length, rises=True)
     elif isinstance(schedule, PerEpoch):
         yield from walk(schedule.schedule, origin, scale * schedule.steps)
     else:
         for part in parts(schedule):
             yield from walk(part, origin, scale)
-
-
-def parts(schedule: Schedule) -> Iterator[Schedule]:
-    """The schedules that a schedule is made of."""
-    for field in dataclasses.fields(schedule):  # type: ignore[arg-type]
-        value = getattr(schedule, field.name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Schedule):
-                yield one
 
 
 def pieces(sequence: Sequence, origin: float, scale: float) -> Iterator[Mark]:
@@ -70,11 +68,13 @@ def pieces(sequence: Sequence, origin: float, scale: float) -> Iterator[Mark]:
         begin = end
 
 
-def cycles(schedule: Repeat | CosineRestarts | Cyclic, origin: float, scale: float) -> Iterator[Mark]:
+def cycles(schedule: Repeat | CosineRestarts | CosineCycles | Cyclic, origin: float, scale: float) -> Iterator[Mark]:
     """The cycles of a repetition."""
     if isinstance(schedule, Cyclic):
         length: float = schedule.step_size_up + (schedule.step_size_down or schedule.step_size_up)
         growth, count = 1.0, None
+    elif isinstance(schedule, CosineCycles):
+        length, growth, count = schedule.cycle * (2 if schedule.mirror else 1), 1.0, None
     elif isinstance(schedule, Repeat):
         length = float(schedule.schedule.length or 0)
         growth, count = float(schedule.growth), schedule.times

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlr.pictures.marks import cycles, marks
-from fastlr.schedules import CosineRestarts, Cyclic, Repeat, Schedule, checks
+from fastlr.pictures.marks import LOOKED_AT, first_marks, marks
+from fastlr.schedules import Schedule, checks
 
 EVEN = 2000  # evenly spaced steps
 MOST = 20_000
+SHORT = 200  # up to this many steps, each is drawn as the constant that it is
 SHOWN_CYCLES = 5
 DEFAULT_SPAN = 1000
 
@@ -36,12 +37,16 @@ def whole_span(schedules: Iterable[Schedule], steps: int | None) -> int:
 
 def endless_span(schedule: Schedule) -> int:
     """Some cycles of a cyclic schedule; of another, until it has come near the value that it tends to."""
-    if isinstance(schedule, (Repeat, CosineRestarts, Cyclic)):
-        *_, last = itertools.islice(cycles(schedule, 0.0, 1.0), SHOWN_CYCLES)
-        return min(int(np.ceil(last.end)), checks.MAX_LENGTH)
-    grid = np.array([0, *(2**i for i in range(53))])
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(schedule(grid) - schedule.end_value)
+    found = first_marks(schedule)
+    if len(found) == LOOKED_AT:
+        starts = sorted({one.begin for one in found})
+        return min(math.ceil(starts[SHOWN_CYCLES]), checks.MAX_LENGTH)
+    grid = np.array([0, *(2**i for i in range(50))])
+    try:
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(schedule(grid) - schedule.end_value)
+    except ValueError:  # far away it is infinity times zero
+        return DEFAULT_SPAN
     far = np.flatnonzero(apart > 0.2 * apart.max())
     return int(5 * grid[far[-1]]) if far.size and far[-1] > 0 else DEFAULT_SPAN
 
@@ -81,4 +86,5 @@ def between_jumps(steps: NDArray[np.int64], values: NDArray[np.float64]) -> NDAr
     extent = np.ptp(finite) if finite.size else 0.0
     with np.errstate(invalid="ignore"):
         wide = (np.abs(np.diff(values)) > extent / 200) & (np.diff(steps) > 1)
-    return steps[:-1][wide] + np.diff(steps)[wide] // 2
+    middles: NDArray[np.int64] = steps[:-1][wide] + np.diff(steps)[wide] // 2
+    return middles

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from fastlr.pictures.samples import Curve, sample, whole_span
+from fastlr.pictures.samples import SHORT, Curve, sample, whole_span
 from fastlr.schedules import Schedule
 
 # The dots of a braille character, by row and column: its code point is the sum from U+2800 on.
@@ -40,8 +40,20 @@ def chart(
         ascii: Draw with stars instead of braille. Without it, where standard output cannot write braille.
 
     >>> from fastlr.schedules import Linear
-    >>> print(chart({"a": Linear(start=0.0, end=1.0, length=4)}, width=30, ascii=True).splitlines()[1])
+    >>> print(chart({"a": Linear(start=0.0, end=1.0, length=4)}, width=30, ascii=True))
+    a
              1 |                 *
+               |                 *
+               |             *****
+               |             *
+               |        ******
+               |        *
+               |        *
+               |    *****
+               |    *
+             0 |*****
+               +------------------
+                0           step 4
     """
     span = whole_span(schedules.values(), steps)
     columns = max(width or shutil.get_terminal_size().columns, LEAST_WIDTH) - MARGIN - 1
@@ -59,12 +71,15 @@ def framed(curve: Curve, span: int, columns: int, plain: bool) -> list[str]:
     steps, values = curve.steps[finite], curve.values[finite]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     dots = np.zeros((ROWS, columns) if plain else (4 * ROWS, 2 * columns), dtype=bool)
+    if span <= SHORT:
+        steps, values = np.repeat(steps, 2)[1:], np.repeat(values, 2)[:-1]
     if values.size:
         x = steps / span * (dots.shape[1] - 1)
         heights = (high - values) / (high - low) if high > low else np.full(values.shape, 0.5)
         trace(dots, x, heights * (dots.shape[0] - 1))
     lines = stars(dots) if plain else braille(dots)
-    numbers = {0: f"{high:.4g}", ROWS - 1: f"{low:.4g}"} if high > low else {ROWS // 2: f"{high:.4g}"}
+    middle = round((dots.shape[0] - 1) / 2) * ROWS // dots.shape[0]
+    numbers = {0: f"{high:.4g}", ROWS - 1: f"{low:.4g}"} if high > low else {middle: f"{high:.4g}"}
     shown = [f"{numbers.get(i, ''):>{MARGIN - 1}} |{line}".rstrip() for i, line in enumerate(lines)]
     end = f"step {span}"
     return [*shown, " " * (MARGIN - 1) + " +" + "-" * columns, " " * (MARGIN + 1) + "0" + end.rjust(columns - 1)]

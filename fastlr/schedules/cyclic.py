@@ -49,6 +49,7 @@ class Cyclic(Schedule):
         checks.choice(self, "mode", ("triangular", "triangular2", "exp_range"))
         checks.choice(self, "scale_mode", (None, "cycle", "iterations"))
         checks.positive_reals(self, "gamma")
+        _ = self.program  # refuses step sizes that are too long together
 
     @property
     def length(self) -> None:

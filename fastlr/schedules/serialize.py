@@ -16,11 +16,13 @@ from fastlr.schedules.decay import Exponential, MultiStep, Step
 from fastlr.schedules.endless import InverseSqrt, InverseTime
 from fastlr.schedules.ends import PastEnd, WithMomentum
 from fastlr.schedules.onecycle import OneCycle, OneCycleMomentum
+from fastlr.schedules.plateau import ReduceOnPlateau
 from fastlr.schedules.repeat import Repeat
 from fastlr.schedules.restarts import CosineRestarts
 from fastlr.schedules.shapes import Constant, Cosine, Line, Linear, Polynomial, Warmup
 from fastlr.schedules.tables import Piecewise, Table
 from fastlr.schedules.timing import Hold, PerEpoch, Shift, Staircase
+from fastlr.schedules.waves import CosineCycles
 
 MAX_NESTING = 64  # of schedules in schedules, in data from outside
 
@@ -44,6 +46,7 @@ CLASSES: tuple[type[Schedule], ...] = (
     Piecewise,
     Table,
     CosineRestarts,
+    CosineCycles,
     Cyclic,
     OneCycle,
     OneCycleMomentum,
@@ -61,6 +64,7 @@ CLASSES: tuple[type[Schedule], ...] = (
     Repeat,
     PastEnd,
     WithMomentum,
+    ReduceOnPlateau,
 )
 KINDS: dict[str, type[Schedule]] = {one.__name__: one for one in CLASSES}
 

@@ -12,8 +12,9 @@ TOKEN = re.compile(
     |(?P<name>[A-Za-z_][A-Za-z_0-9]*)
     |(?P<string>'[^'\\\n]*'|"[^"\\\n]*")
     |(?P<sign>>>|\*\*|[-+*/().,:=\[\]{}])
-    |(?P<end>\Z))""",
-    re.VERBOSE | re.ASCII,
+    |(?P<end>\Z)
+    |(?P<unknown>.))""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
 )
 
 
@@ -31,12 +32,12 @@ def tokens(text: str) -> list[Token]:
     position = 0
     while not found or found[-1].kind != "end":
         match = TOKEN.match(text, position)
-        if match is None:
-            position += len(text[position:]) - len(text[position:].lstrip())
-            raise ExpressionError(
-                f"Unreadable character: {text[position]!r}", "Write calls, numbers and operators.", position
-            )
+        assert match is not None
         kind = str(match.lastgroup)
-        found.append(Token(kind, match.group(kind), match.start(kind)))
+        token = Token(kind, match.group(kind), match.start(kind))
+        if kind == "unknown":
+            advice = "Write calls, numbers and operators."
+            raise ExpressionError(f"Unreadable character: {token.text!r}", advice, token.position)
+        found.append(token)
         position = match.end()
     return found

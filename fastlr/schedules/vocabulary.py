@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from fastlr.schedules.checks import MAX_LENGTH
-from fastlr.schedules.serialize import KINDS
+from fastlr.schedules.serialize import KINDS, MAX_NESTING
 
 FUNCTIONS = (
     "inverse_sqrt",
@@ -40,6 +40,11 @@ class ExpressionError(ValueError):
     def __init__(self, problem: str, advice: str, position: int) -> None:
         super().__init__(f"{problem} at column {position + 1}. {advice}".rstrip())
         self.position = position
+
+
+def too_deep(most: int, position: int) -> ExpressionError:
+    """The refusal of an expression whose parts lie too deep inside one another."""
+    return ExpressionError(f"Nested too deeply: more than {most} levels", "Use fewer.", position)
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -108,6 +113,10 @@ def guarded(position: int, function: Callable[..., Any], *given: object, **named
     except (ValueError, TypeError) as error:
         problem, _, advice = str(error).partition(". ")
         raise ExpressionError(problem, advice, position) from error
+    except ArithmeticError as error:
+        raise ExpressionError(f"A number is out of range: {error}", "Use other numbers.", position) from error
+    except RecursionError:
+        raise too_deep(MAX_NESTING, position) from None
 
 
 def is_number(value: object) -> bool:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from driven_cases import DRIVEN, Driven
+from driven_cases import EXPECTED as DRIVEN_EXPECTED
 from sgd_spy import RateSpy
 
 import fastlr
 
 ignite = pytest.importorskip("ignite", reason="needs `pip install torch-fastlr[integrations]`")
 from ignite.engine import Engine, Events, create_supervised_trainer  # noqa: E402
+from ignite.handlers import LRScheduler as Handler  # noqa: E402
 from ignite.handlers.base_logger import BaseLogger, BaseOptimizerParamsHandler  # noqa: E402
 
 UPDATES = 12
@@ -84,4 +87,55 @@ def test_resumed_through_a_checkpoint_of_ignite_s_objects() -> None:
     engine.run(batches(), max_epochs=1)
     assert spy.stated[0] == EXPECTED[6:]
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def driven_engine(name: str, momentum: float = 0.0) -> tuple[torch.nn.Module, Driven, Engine]:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3, dtype=torch.float64), torch.nn.Linear(3, 1, dtype=torch.float64))
+    driven = Driven(name, [{"params": list(layer.parameters())} for layer in model], momentum)
+    return model, driven, create_supervised_trainer(model, driven.optimizer, torch.nn.functional.mse_loss)
+
+
+def attach(engine: Engine, driven: Driven, way: str) -> Any:
+    """Both ways in which ignite takes a scheduler of torch; the object to be saved."""
+    if way == "handler":
+        handler = Handler(driven.scheduler)
+        engine.add_event_handler(Events.ITERATION_STARTED, handler)
+        return handler
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda _: driven.scheduler.step())
+    return driven.scheduler
+
+
+WAYS = pytest.mark.parametrize("way", ["handler", "step"])
+
+
+@WAYS
+@pytest.mark.parametrize("name", DRIVEN)
+def test_schedules_over_any_optimizer(name: str, way: str) -> None:
+    _, driven, engine = driven_engine(name)
+    attach(engine, driven, way)
+    log = Log()
+    log.attach_opt_params_handler(engine, event_name=Events.ITERATION_STARTED, optimizer=driven.optimizer)
+    engine.run(batches(), max_epochs=2)
+    driven.check(range(UPDATES))
+    assert log.rows == [{"lr/group_0": a, "lr/group_1": b} for a, b in zip(*DRIVEN_EXPECTED, strict=True)]
+
+
+@WAYS
+@pytest.mark.parametrize("name", DRIVEN)
+def test_any_optimizer_resumed_through_a_checkpoint(name: str, way: str) -> None:
+    whole, driven, engine = driven_engine(name, 0.9)
+    attach(engine, driven, way)
+    engine.run(batches(), max_epochs=2)
+    first, driven, engine = driven_engine(name, 0.9)
+    saved = attach(engine, driven, way)
+    engine.run(batches(), max_epochs=1)
+    second, resumed, engine = driven_engine(name, 0.9)
+    second.load_state_dict(first.state_dict())
+    resumed.optimizer.load_state_dict(driven.optimizer.state_dict())
+    attach(engine, resumed, way).load_state_dict(saved.state_dict())
+    engine.run(batches(), max_epochs=1)
+    resumed.check_stated(range(6, UPDATES))
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)

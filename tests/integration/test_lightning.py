@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from driven_cases import DRIVEN, EXPECTED, Driven
 from sgd_spy import RateSpy
 
 import fastlr
@@ -129,3 +130,49 @@ def test_resumed_from_a_checkpoint(tmp_path: Path) -> None:
     assert second.optimizer.step_count == UPDATES
     for a, b in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class DrivenModule(Module):
+    """configure_optimizers returns an optimizer with its scheduler."""
+
+    def configure_optimizers(self) -> Any:
+        groups: list[dict[str, Any]] = [
+            {"params": list(self.body.parameters()), "name": "body"},
+            {"params": list(self.head.parameters()), "name": "head"},
+        ]
+        self.driven = Driven(self.options["name"], groups, momentum=self.options.get("momentum", 0.0))
+        made = fastlr.lightning(self.driven.optimizer, self.driven.scheduler)
+        made["lr_scheduler"].update(self.options.get("entry", {}))
+        return made
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("name", DRIVEN)
+def test_schedules_over_any_optimizer(tmp_path: Path, name: str, accumulate: int) -> None:
+    module = DrivenModule(name=name)
+    _, log = fit(module, tmp_path, accumulate_grad_batches=accumulate)
+    module.driven.check(range(UPDATES))
+    kind = type(module.driven.optimizer).__name__
+    assert log.values(f"lr-{kind}/body") == dict(enumerate(EXPECTED[0]))
+    assert log.values(f"lr-{kind}/head") == dict(enumerate(EXPECTED[1]))
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_any_optimizer_resumed_from_a_checkpoint(tmp_path: Path, name: str) -> None:
+    whole, first, second = (DrivenModule(name=name, momentum=0.9) for _ in range(3))
+    fit(whole, tmp_path)
+    trainer, _ = fit(first, tmp_path, max_steps=6)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    _, log = fit(second, tmp_path, checkpoint=tmp_path / "half.ckpt")
+    second.driven.check_stated(range(6, UPDATES))
+    kind = type(second.driven.optimizer).__name__
+    assert log.values(f"lr-{kind}/body") == {t: EXPECTED[0][t] for t in range(6, UPDATES)}
+    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_stepped_once_an_epoch_it_warns_and_names_the_interval(tmp_path: Path) -> None:
+    module = DrivenModule(name="torch.optim.SGD", entry={"interval": "epoch"})
+    with pytest.warns(UserWarning, match="6 updates between two steps.*interval 'step'"):
+        fit(module, tmp_path)
+    assert module.driven.scheduler.last_epoch == UPDATES

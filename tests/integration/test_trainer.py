@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from driven_cases import DRIVEN, EXPECTED, Driven
 from sgd_spy import RateSpy
 
 import fastlr
@@ -117,3 +118,32 @@ def test_trainer_s_own_scheduler_is_obeyed_with_one_warning_that_names_the_follo
     linear = [WARM.peak * (UPDATES - t) / UPDATES for t in range(UPDATES)]
     assert spy.applied[0] == pytest.approx(linear, rel=1e-9)
     assert logged_rates(trainer) == pytest.approx(linear, rel=1e-9)
+
+
+def groups_of(model: Regression) -> list[dict[str, Any]]:
+    return [{"params": list(model.body.parameters())}, {"params": list(model.head.parameters())}]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("name", DRIVEN)
+def test_schedules_over_any_optimizer(tmp_path: Path, name: str, accumulate: int) -> None:
+    model = Regression()
+    driven = Driven(name, groups_of(model))
+    trainer = trainer_of(model, (driven.optimizer, driven.scheduler), tmp_path, gradient_accumulation_steps=accumulate)
+    trainer.train()
+    driven.check(range(UPDATES))
+    assert logged_rates(trainer) == EXPECTED[0]
+
+
+@pytest.mark.parametrize("name", DRIVEN)
+def test_any_optimizer_resumed_from_a_checkpoint(tmp_path: Path, name: str) -> None:
+    models = Regression(), Regression()
+    runs = [Driven(name, groups_of(model), momentum=0.9) for model in models]
+    pairs = [(run.optimizer, run.scheduler) for run in runs]
+    trainer_of(models[0], pairs[0], tmp_path, save_strategy="steps", save_steps=5).train()
+    resumed = trainer_of(models[1], pairs[1], tmp_path)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    runs[1].check_stated(range(5, UPDATES))
+    assert logged_rates(resumed) == EXPECTED[0]
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)
