@@ -6,10 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from schedule_strategies import endless, factors, finite, lengths, positive, schedules, single, values
 
+import fastlr
 from fastlr.schedules import (
     Constant,
     Cosine,
@@ -233,3 +235,21 @@ def test_only_schedules_and_numbers() -> None:
     for build in (lambda: minimum(Constant(1.0), "1"), lambda: Constant(1.0) / "1", lambda: Constant(1.0).clip("a")):
         with pytest.raises(TypeError):
             build()
+
+
+def test_an_optimizer_refuses_a_step_past_the_end_before_it_changes_anything() -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = fastlr.SGD([weight], lr=Linear(0.5, 0.25, 2).past_end("error"))
+    for _ in range(3):
+        weight.grad = torch.ones(3)
+        optimizer.step()
+    before = weight.detach().clone()
+    with pytest.raises(ValueError, match=r"Invalid lr in a parameter group: nan\..*where it has ended"):
+        optimizer.step()
+    with pytest.raises(ValueError, match="no value: step 9"):
+        optimizer.step_count = 9
+    assert optimizer.step_count == 3
+    assert torch.equal(weight, before)
+    optimizer.set_schedule(lr=0.1)
+    optimizer.step()
+    assert torch.equal(weight, before - 0.1)

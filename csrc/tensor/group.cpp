@@ -36,7 +36,10 @@ double number(PyObject* group, PyObject* key) {
     PyErr_Clear();
     refuse(ErrorKind::type, key, value, "Write a number there; for a schedule use optimizer.set_schedule().");
   }
-  if (std::isnan(as_float)) refuse(ErrorKind::value, key, value, "Write a number there before step().");
+  if (std::isnan(as_float)) {
+    refuse(ErrorKind::value, key, value,
+           "Write a number there before step(), or make a longer schedule where it has ended.");
+  }
   return as_float;
 }
 

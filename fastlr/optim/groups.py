@@ -53,6 +53,14 @@ def check_counts(group: Group) -> None:
         )
 
 
+def check_step(groups: list[Group], names: Sequence[str], count: int) -> None:
+    """Raise ValueError unless the count is a number of updates at which every schedule has a value."""
+    check_counts({"step_count": count, "held_steps": 0})
+    for group in groups:
+        for schedule in followed(group, names).values():
+            schedule(count)
+
+
 def check_own(group: Group) -> None:
     """Raise ValueError unless what fastlr keeps in a group is sound."""
     check_counts(group)

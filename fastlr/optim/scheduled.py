@@ -163,7 +163,7 @@ class ScheduledOptimizer(Optimizer):
 
     @step_count.setter
     def step_count(self, count: int) -> None:
-        groups.check_counts({"step_count": count, "held_steps": 0})
+        groups.check_step(self.param_groups, self.scheduled, count)
         for group in self.param_groups:
             group["step_count"] = count
             group["held_steps"] = 0
