@@ -28,7 +28,7 @@ $(BIN)/pip:
 	$(INSTALL) pip
 
 $(VENV)/tools-installed: $(PINS) pyproject.toml | $(BIN)/pip
-	$(INSTALL) --group dev numpy torch
+	$(INSTALL) --group dev matplotlib numpy torch
 	touch $@
 
 lint: $(VENV)/tools-installed

@@ -20,88 +20,88 @@ def family(name: str, *expressions: str, text: str = "", steps: int | None = Non
 
 
 FAMILIES = (
-    family("Constant", "Constant(.1)", steps=1000),
-    family("Linear", "Linear(.1, 0, 1000)", steps=1200),
-    family("Line", "Line(0, .1, 500)", steps=1000),
-    family("Warmup", "Warmup(.1, 200)", steps=1000),
+    family("Constant", "Constant(0.1)", steps=1000),
+    family("Linear", "Linear(0.1, 0, 1000)", steps=1200),
+    family("Line", "Line(0, 0.1, 500)", steps=1000),
+    family("Warmup", "Warmup(0.1, 200)", steps=1000),
     family(
-        "Cosine", "Cosine(.1, 0, 1000)", "Cosine(.1, 0, 1000, k=2)", steps=1200, text="`k` bends the time (k-decay)."
+        "Cosine", "Cosine(0.1, 0, 1000)", "Cosine(0.1, 0, 1000, k=2)", steps=1200, text="`k` bends the time (k-decay)."
     ),
-    family("Polynomial", "Polynomial(.1, 0, 1000, 2)", "Polynomial(.1, 0, 1000, .5)", steps=1200),
+    family("Polynomial", "Polynomial(0.1, 0, 1000, 2)", "Polynomial(0.1, 0, 1000, 0.5)", steps=1200),
     family(
-        "Power", "Power(.1, 0, 1000, .5)", "Power(.1, 0, 1000, 2)", steps=1200, text="A power of 0.5 is 1 - sqrt(u)."
+        "Power", "Power(0.1, 0, 1000, 0.5)", "Power(0.1, 0, 1000, 2)", steps=1200, text="A power of 0.5 is 1 - sqrt(u)."
     ),
-    family("Tanh", "Tanh(.1, 0, 1000)", steps=1200),
-    family("Geometric", "Geometric(.1, 1e-4, 1000)", steps=1200),
-    family("Logarithmic", "Logarithmic(0, .1, 200) >> Constant(.1)", steps=1000),
+    family("Tanh", "Tanh(0.1, 0, 1000)", steps=1200),
+    family("Geometric", "Geometric(0.1, 1e-4, 1000)", steps=1200),
+    family("Logarithmic", "Logarithmic(0, 0.1, 200) >> Constant(0.1)", steps=1000),
     family(
         "NormalizedExponential",
-        "NormalizedExponential(.1, 0, 1000)",
-        "NormalizedExponential(.1, 0, 1000, .01)",
+        "NormalizedExponential(0.1, 0, 1000)",
+        "NormalizedExponential(0.1, 0, 1000, 0.01)",
         steps=1200,
     ),
-    family("Exponential", "Exponential(.1, .995)", "Exponential(.1, .5, period=300)", steps=1000),
-    family("Step", "Step(.1, 300, .5)", steps=1000),
-    family("MultiStep", "MultiStep(.1, (300, 600, 800), .3)", steps=1000),
-    family("InverseSqrt", "InverseSqrt(.1, 100)", steps=1000),
-    family("InverseTime", "InverseTime(.1, .01)", steps=1000),
-    family("Piecewise", "Piecewise((200, 500, 700), (.05, .1, .03, .01))", steps=1000),
-    family("Table", "Table((.1, .08, .09, .05, .06, .02, .03, .01, .005, 0))", steps=12),
+    family("Exponential", "Exponential(0.1, 0.995)", "Exponential(0.1, 0.5, period=300)", steps=1000),
+    family("Step", "Step(0.1, 300, 0.5)", steps=1000),
+    family("MultiStep", "MultiStep(0.1, (300, 600, 800), 0.3)", steps=1000),
+    family("InverseSqrt", "InverseSqrt(0.1, 100)", steps=1000),
+    family("InverseTime", "InverseTime(0.1, 0.01)", steps=1000),
+    family("Piecewise", "Piecewise((200, 500, 700), (0.05, 0.1, 0.03, 0.01))", steps=1000),
+    family("Table", "Table((0.1, 0.08, 0.09, 0.05, 0.06, 0.02, 0.03, 0.01, 0.005, 0))", steps=12),
     family(
         "CosineRestarts",
-        "CosineRestarts(.1, 0, 200, growth=1.5, decay=.8)",
-        "CosineRestarts(.05, 0, 250, cycles=3)",
+        "CosineRestarts(0.1, 0, 200, growth=1.5, decay=0.8)",
+        "CosineRestarts(0.05, 0, 250, cycles=3)",
         steps=1200,
     ),
-    family("CosineCycles", "CosineCycles(.1, 0, 266.7)", "CosineCycles(.08, 0, 266.7, mirror=True)", steps=1000),
-    family("Cyclic", "Cyclic(.01, .1, 125)", steps=1000, text="`.momentum` is the schedule of the momentum."),
+    family("CosineCycles", "CosineCycles(0.1, 0, 266.7)", "CosineCycles(0.08, 0, 266.7, mirror=True)", steps=1000),
+    family("Cyclic", "Cyclic(0.01, 0.1, 125)", steps=1000, text="`.momentum` is the schedule of the momentum."),
     Entry(
         "Cyclic, triangular2",
         "cyclic-triangular2",
-        ("Cyclic(.01, .1, 125, mode='triangular2')",),
+        ('Cyclic(0.01, 0.1, 125, mode="triangular2")',),
         text="Every cycle has half the height of the one before.",
         steps=1000,
     ),
     Entry(
         "Cyclic, exp_range",
         "cyclic-exp-range",
-        ("Cyclic(.01, .1, 125, mode='exp_range', gamma=.998)",),
+        ('Cyclic(0.01, 0.1, 125, mode="exp_range", gamma=0.998)',),
         text="The height falls with every step, and so does the swing of the momentum.",
         steps=1000,
     ),
-    family("OneCycle", "OneCycle(.1, 1000)", text="`.momentum` is the schedule of the momentum."),
+    family("OneCycle", "OneCycle(0.1, 1000)", text="`.momentum` is the schedule of the momentum."),
     family("OneCycleMomentum", "OneCycleMomentum(1000)"),
-    family("WithMomentum", "WithMomentum(Cosine(.1, 0, 1000), Linear(.85, .95, 1000))"),
+    family("WithMomentum", "WithMomentum(Cosine(0.1, 0, 1000), Linear(0.85, 0.95, 1000))"),
     family(
         "ReduceOnPlateau",
-        "ReduceOnPlateau(Cosine(.1, 0, 1000))",
+        "ReduceOnPlateau(Cosine(0.1, 0, 1000))",
         text="The picture shows the schedule alone; the rate of update t is `schedule(t) * scale`.",
     ),
 )
 
 ALGEBRA = (
-    family("Sequence", "Warmup(.1, 200) >> Constant(.1, 500) >> Linear(.1, 0, 300)"),
-    family("Product", "Linear(.1, 0, 1000) * CosineRestarts(1, .5, 200)"),
-    family("Sum", "Linear(.1, 0, 1000) + CosineRestarts(.02, 0, 200)", text="`a - b` is `a + b * -1.0`.", steps=999),
-    family("Quotient", "Linear(.1, 0, 1000) / Linear(1, 3, 1000)"),
-    family("Minimum", "minimum(Linear(0, .2, 1000), Cosine(.1, 0, 1000))"),
-    family("Maximum", "maximum(Cosine(.1, 0, 1000), .02)"),
+    family("Sequence", "Warmup(0.1, 200) >> Constant(0.1, 500) >> Linear(0.1, 0, 300)"),
+    family("Product", "Linear(0.1, 0, 1000) * CosineRestarts(1, 0.5, 200)"),
+    family("Sum", "Linear(0.1, 0, 1000) + CosineRestarts(0.02, 0, 200)", text="`a - b` is `a + b * -1.0`.", steps=999),
+    family("Quotient", "Linear(0.1, 0, 1000) / Linear(1, 3, 1000)"),
+    family("Minimum", "minimum(Linear(0, 0.2, 1000), Cosine(0.1, 0, 1000))"),
+    family("Maximum", "maximum(Cosine(0.1, 0, 1000), 0.02)"),
     Entry(
         "clip",
         "clip",
-        ("Cosine(.1, 0, 1000).clip(low=.01, high=.08)",),
+        ("Cosine(0.1, 0, 1000).clip(low=0.01, high=0.08)",),
         text="`s.clip(low, high)` is `minimum(maximum(s, low), high)`.",
     ),
     family("PowerOf", "Linear(1, 0, 1000) ** 2"),
-    family("Shift", "Cosine(.1, 0, 800).shift(200)"),
-    family("Hold", "Exponential(.1, .997).hold(400)", steps=1000),
-    family("PerEpoch", "Cosine(.1, 0, 10).per_epoch(100)"),
-    family("Staircase", "Cosine(.1, 0, 1000).floor(100)"),
-    family("Repeat", "Linear(.1, 0, 200).repeat(3, decay=.7, growth=1.5)"),
+    family("Shift", "Cosine(0.1, 0, 800).shift(200)"),
+    family("Hold", "Exponential(0.1, 0.997).hold(400)", steps=1000),
+    family("PerEpoch", "Cosine(0.1, 0, 10).per_epoch(100)"),
+    family("Staircase", "Cosine(0.1, 0, 1000).floor(100)"),
+    family("Repeat", "Linear(0.1, 0, 200).repeat(3, decay=0.7, growth=1.5)"),
     Entry(
         "stretch and over",
         "stretch",
-        ("(Warmup(.1, 5) >> Cosine(.1, 0, 95)).over(1000)", "(Warmup(.1, 5) >> Cosine(.1, 0, 95)).stretch(5)"),
+        ("(Warmup(0.1, 5) >> Cosine(0.1, 0, 95)).over(1000)", "(Warmup(0.1, 5) >> Cosine(0.1, 0, 95)).stretch(5)"),
         text="`s.stretch(factor)` multiplies every step count; `s.over(total)` makes the length exactly total, so that "
         "lengths can be written as shares.",
     ),
@@ -109,11 +109,11 @@ ALGEBRA = (
 
 ENDS = (
     Entry(
-        "hold", "end-hold", ("Linear(.1, .02, 600)",), steps=1000, text="The last value holds: this needs no method."
+        "hold", "end-hold", ("Linear(0.1, 0.02, 600)",), steps=1000, text="The last value holds: this needs no method."
     ),
     family(
         "PastEnd",
-        "Cosine(.1, 0, 400).past_end('extrapolate')",
+        'Cosine(0.1, 0, 400).past_end("extrapolate")',
         steps=1000,
         text="The picture shows `s.past_end('extrapolate')`, which goes on with the formula where there is one: "
         "torch's cosine rises again like this.",
@@ -121,25 +121,25 @@ ENDS = (
     Entry(
         "another schedule",
         "end-next",
-        ("Cosine(.1, .01, 600) >> Constant(.01)", "Cosine(.1, .01, 600) >> Linear(.02, 0, 400)"),
+        ("Cosine(0.1, 0.01, 600) >> Constant(0.01)", "Cosine(0.1, 0.01, 600) >> Linear(0.02, 0, 400)"),
         steps=1000,
         text="`>>` says what follows.",
     ),
     Entry(
-        "again", "end-again", ("Cosine(.1, 0, 250).repeat()",), steps=999, text="`repeat()` starts anew, without end."
+        "again", "end-again", ("Cosine(0.1, 0, 250).repeat()",), steps=999, text="`repeat()` starts anew, without end."
     ),
 )
 
 RECIPES = (
-    family("warmup_cosine", "warmup_cosine(.1, 1000, warmup=.1)"),
+    family("warmup_cosine", "warmup_cosine(0.1, 1000, warmup=0.1)"),
     family(
         "warmup_stable_decay",
-        "warmup_stable_decay(.1, 1000)",
-        "warmup_stable_decay(.1, 1000, decay=.4, shape='1-sqrt')",
-        "warmup_stable_decay(.1, 1000, decay=.6, shape='cosine')",
+        "warmup_stable_decay(0.1, 1000)",
+        'warmup_stable_decay(0.1, 1000, decay=0.4, shape="1-sqrt")',
+        'warmup_stable_decay(0.1, 1000, decay=0.6, shape="cosine")',
     ),
     family("noam", "noam(512, 400)", steps=2000),
-    family("inverse_sqrt", "inverse_sqrt(.1, 100)", steps=1000),
+    family("inverse_sqrt", "inverse_sqrt(0.1, 100)", steps=1000),
     family("range_test", "range_test(1e-4, 1, 1000)"),
 )
 

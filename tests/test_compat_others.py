@@ -73,7 +73,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (
         TIMM.WSDLRScheduler,
         {"base_lr": 0.1, "t_initial": 9, "decay_t": 5, "stable_fn": "rsqrt"},
-        "stable_timescale is not positive: 0.0. Give",
+        "stable_timescale is not positive: 0. Use",
     ),
     (TIMM.WSDLRScheduler, {"base_lr": 0.1, "t_initial": 9, "decay_t": 5, "decay_fn": "step"}, "unknown: 'step'. Use"),
     (OPTAX.cosine_decay_schedule, {"init_value": 0.1, "decay_steps": 0}, "decay_steps is out of range: 0. Use"),

@@ -148,7 +148,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("StepLR", {"step_size": 2.5}, "step_size is not an integer: 2.5. Pass"),
     ("MultiStepLR", {"milestones": [-3]}, "milestone is out of range: -3. Use"),
     ("ConstantLR", {"factor": 1.5}, "factor is out of range: 1.5. Use 0 to 1."),
-    ("LinearLR", {"start_factor": 0.0}, "start_factor is 0: 0.0. Use more than 0."),
+    ("LinearLR", {"start_factor": 0.0}, "start_factor is not positive: 0.0. Use more than 0."),
     ("LinearLR", {"end_factor": -0.1}, "end_factor is out of range: -0.1. Use 0 to 1."),
     ("ExponentialLR", {"gamma": -0.5}, "gamma is not positive: -0.5. Use"),
     ("CosineAnnealingLR", {"T_max": 0}, "T_max is not positive: 0. Use more than 0."),

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 import fastlr
 from fastlr import compat
 from fastlr.convert import from_torch
-from fastlr.schedules import Constant, Cosine, Linear, ReduceOnPlateau, Schedule, Table
+from fastlr.schedules import Constant, Cosine, Exponential, Linear, ReduceOnPlateau, Schedule, Table
 
 EXPONENTIAL = ["ExponentialLR", {"gamma": 0.96}]
 LINEAR = ["LinearLR", {"start_factor": 0.1, "total_iters": 10}]
@@ -103,6 +103,8 @@ def test_momentum_goes_along(entry: list[Any]) -> None:
         for s, row in zip(schedules, goes_on(scheduler, steps, "momentum"), strict=True):
             if entry[1].get("cycle_momentum", True):
                 np.testing.assert_allclose(s.momentum(np.arange(steps)), row, rtol=1e-12)
+            elif position > 0:
+                assert not hasattr(s, "momentum")
 
 
 def test_what_the_object_holds_counts() -> None:
@@ -196,6 +198,19 @@ def test_tabulating_disturbs_nothing() -> None:
     assert next(calls) == 2 + 2 * 4  # both groups at construction, and at four more steps
 
 
+def test_a_one_cycle_that_rebounds_is_refused() -> None:
+    scheduler = advanced(["OneCycleLR", {"max_lr": 0.3, "total_steps": 10}], 10)  # the step that torch accepts
+    with pytest.raises(ValueError, match="The group's rate is not what its OneCycleLR says"):
+        from_torch(scheduler)
+
+
+def test_a_group_that_came_later_is_refused() -> None:
+    scheduler = advanced(STEP, 3)
+    scheduler.optimizer.add_param_group({"params": [torch.zeros(1)], "lr": 0.3})
+    with pytest.raises(ValueError, match=r"Group 2 came after its scheduler was made\. Make a new scheduler\."):
+        from_torch(scheduler, steps=5)
+
+
 def test_rates_in_tensors() -> None:
     scheduler = lr_scheduler.ExponentialLR(two_groups(torch.tensor(0.1)), 0.9)
     scheduler.step()
@@ -223,6 +238,29 @@ def test_own_scheduler() -> None:
     np.testing.assert_allclose(second(np.arange(8)), Linear(0.025, 0.0, 10)(np.arange(4, 12)))
     absolute = fastlr.LRScheduler(two_groups(), lr=[Cosine(0.1, 0.0, 9), Constant(0.5)])
     assert from_torch(absolute) == [Cosine(0.1, 0.0, 9), Constant(0.5)]
+
+
+def test_own_scheduler_whose_parts_end_earlier() -> None:
+    decaying = (Linear(1.0, 0.5, 4) * Exponential(0.1, 0.9)) >> Constant(0.01)
+    product = Linear(0.1, 0.05, 4) * Exponential(1.0, 0.9)
+    for s in (decaying, product):
+        scheduler = fastlr.LRScheduler(two_groups(), lr=[s, s])
+        scheduler.step(9)
+        for rest in from_torch(scheduler):
+            np.testing.assert_allclose(rest(np.arange(20)), s(np.arange(9, 29)), rtol=1e-14)
+    hidden = fastlr.LRScheduler(two_groups(), lr=[product.per_epoch(2)] * 2)
+    hidden.step(9)
+    with pytest.raises(ValueError, match=r"goes on past its length, at step 9: .*Shift its parts"):
+        from_torch(hidden, steps=5)
+
+
+def test_a_tabulated_chain_that_is_over() -> None:
+    chain = ["ChainedScheduler", {"schedulers": [EXPONENTIAL, COSINE]}]
+    scheduler = advanced(chain, 10_001)
+    with pytest.raises(ValueError, match="A schedule has no value: step 10001"):
+        from_torch(scheduler)
+    for s, row in zip(from_torch(scheduler, steps=30), goes_on(scheduler, 30), strict=True):
+        np.testing.assert_allclose(s(np.arange(30)), row, rtol=1e-12)
 
 
 def test_own_scheduler_over_an_own_optimizer() -> None:

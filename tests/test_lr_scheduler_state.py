@@ -169,6 +169,18 @@ def test_a_checkpoint_s_other_schedule_wins_with_a_warning(
         resumed.step()
 
 
+@BOTH
+@pytest.mark.parametrize("resumed", ORDERS)
+def test_another_factor_in_the_checkpoint_multiplies_the_initial_rate_once(make: Any, resumed: Any) -> None:
+    old, new = schedules.Linear(0.5, 0.1, 9), schedules.Linear(0.25, 0.1, 9)
+    first = Run(make, {"factor": old})
+    first.train(range(3))
+    with pytest.warns(UserWarning, match=REPLACED):
+        second = resumed(make, {"factor": new}, first.states())
+    second.scheduler.step()
+    assert second.train(range(3, 4))[0][0] == [old(3) * 0.4] * 2
+
+
 def test_the_warning_shows_both() -> None:
     _, _, scheduler = single(torch.optim.SGD, lr=WARM, momentum=0.5)
     _, _, other = single(torch.optim.SGD, lr=OTHER)

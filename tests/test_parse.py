@@ -104,6 +104,12 @@ MISTAKES = [
     ("Linear({'a': 1}, 0, 4)", 1, "Linear start is not a number: {'a': 1}"),
     ("Constant(1).shift(0.5)", 13, "Shift steps is not an integer: 0.5"),
     ("Constant(1) >> Constant(2)", 13, "Only the last piece may be endless"),
+    # Refused when they are built, not at the first step.
+    ("Cyclic(0, 1, 2**53)", 1, "Sequence is too long"),
+    ("NormalizedExponential(1, 1e308, 1)", 1, "value is not finite"),
+    ("optax.join_schedules([1, 2], [3])", 1, "schedules hold something else: 1"),
+    ("optax.piecewise_constant_schedule(1, 1)", 1, "boundaries_and_scales is no dict: 1"),
+    ("optax.cosine_onecycle_schedule(9, 1, pct_start=1e308)", 1, "pct_start is out of range: 1e+308"),
     ("0.1", 1, "No schedule: 0.1 at column 1. Wrap a number in Constant."),
     ("'Constant'", 1, "No schedule: 'Constant'"),
     ("None", 1, "No schedule: None"),

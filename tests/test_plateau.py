@@ -91,6 +91,30 @@ def test_min_lr_and_eps_are_read_at_the_peak(side: Any) -> None:
     assert applied_rates(optimizer, spy) == [0.5]
 
 
+def test_a_difference_of_exactly_eps_is_too_small() -> None:
+    optimizer, _, report = ours(ReduceOnPlateau(1.0, factor=0.5, patience=0, eps=0.25))
+    for metric in WORSE:
+        report(metric)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("make", [torch.optim.SGD, fastlr.SGD])
+def test_as_a_factor_it_reduces_every_group_as_torch_does(make: Any) -> None:
+    sides = []
+    for scheduler_of, feed in (
+        (lambda o: fastlr.LRScheduler(o, factor=ReduceOnPlateau(1.0, factor=0.1, patience=0, min_lr=0.02)), "report"),
+        (lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, factor=0.1, patience=0, min_lr=0.02), "step"),
+    ):
+        given_groups, _ = groups({"lr": 0.3}, {"lr": 0.05}, {"lr": 0.01})
+        optimizer = (make if feed == "report" else torch.optim.SGD)(given_groups)
+        scheduler: Any = scheduler_of(optimizer)
+        for metric in WORSE:
+            getattr(scheduler, feed)(metric)
+        sides.append([group["lr"] for group in optimizer.param_groups])
+    assert sides[0] == pytest.approx(sides[1], rel=1e-15)
+    assert sides[1] == [0.02, 0.02, 0.01]
+
+
 def test_every_group_has_its_own_state() -> None:
     quick, slow = (ReduceOnPlateau(WARM, patience=n) for n in (0, 1))
     given_groups, spies = groups({"lr": quick}, {"lr": slow, "lr_scale": 0.5}, {}, {"lr": 0.7})

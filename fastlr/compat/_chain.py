@@ -15,12 +15,21 @@ Link = Callable[[int, float], float]  # from a step and the rate before it to th
 
 def driven(base: float, links: Sequence[Link], steps: int) -> list[float]:
     """The rates of steps 0 to `steps`, each link acting on the rate at each of them."""
-    rates, rate = [], base
+    advance, rates = composed(links), [base]
     for t in range(steps + 1):
+        rates.append(advance(t, rates[-1]))
+    return rates[1:]
+
+
+def composed(links: Sequence[Link]) -> Link:
+    """One after the other, at every step."""
+
+    def advance(t: int, rate: float) -> float:
         for link in links:
             rate = link(t, rate)
-        rates.append(rate)
-    return rates
+        return rate
+
+    return advance
 
 
 def absolute(schedule: Schedule, steps: int) -> Link:

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastlr.compat._pieces import joined, resumed, warmed, whole
+from fastlr.compat._pieces import joined, positive, resumed, warmed, whole
 from fastlr.schedules import Constant, CosineRestarts, Schedule, Table, checks
+
+MAX_TABLE = 10**6
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,7 @@ class Cycles:
         ramp's weight, 1 to 0, over the part that is done."""
         steps, count = whole("t_initial", self.steps, 1), whole("cycle_limit", self.count)
         start, end = checks.real("base_lr", self.start), checks.real("lr_min", self.end)
-        growth, decay = checks.real("cycle_mul", self.growth), checks.real("cycle_decay", self.decay)
-        if growth <= 0.0:
-            raise ValueError(f"cycle_mul is not positive: {self.growth!r}. Use more than 0.")
+        growth, decay = positive("cycle_mul", self.growth), positive("cycle_decay", self.decay)
         if count == 0:
             return Constant(end)
         if count == 1:
@@ -50,10 +50,14 @@ class Cycles:
 
     def tabulated(self, weight: Callable[[float], float]) -> list[float]:
         """The value of every step of all cycles, and the one that holds after them."""
-        lengths = [self.steps * self.growth**i for i in range(self.count)]
+        lengths: list[float] = []
+        total = 0.0
+        while len(lengths) < self.count:
+            lengths.append(self.steps * self.growth ** len(lengths))
+            total += lengths[-1]
+            if total > MAX_TABLE or len(lengths) > MAX_TABLE:
+                raise ValueError(f"The cycles are too long for a table: over {MAX_TABLE} steps. Use fewer or shorter.")
         borders = [0.0, *itertools.accumulate(lengths)]
-        if borders[-1] >= checks.MAX_VALUES:
-            raise ValueError(f"The cycles are too long for a table: {borders[-1]:g} steps. Use at most 2**24 in all.")
         values: list[float] = []
         cycle = 0
         for t in itertools.count():
@@ -61,7 +65,7 @@ class Cycles:
                 cycle += 1
             if cycle == self.count:
                 return [*values, self.end]
-            peak = self.start * self.decay**cycle
+            peak = checks.powered("base_lr of a cycle", self.start, self.decay, cycle)
             values.append(self.end + (peak - self.end) * weight((t - borders[cycle]) / lengths[cycle]))
         raise AssertionError("unreachable")
 

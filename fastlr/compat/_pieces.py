@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fastlr import schedules
@@ -27,6 +27,28 @@ def share(name: str, value: Any, low: float = 0.0, high: float = 1.0) -> float:
     return number
 
 
+def positive(name: str, value: Any) -> float:
+    """A number above 0."""
+    number = checks.real(name, value)
+    if number <= 0.0:
+        raise ValueError(f"{name} is not positive: {value!r}. Use more than 0.")
+    return number
+
+
+def listed(name: str, values: Any) -> list[Any]:
+    """Several values."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} are no list: {values!r}. Pass a list.")
+    return list(values)
+
+
+def mapping(name: str, values: Any) -> dict[Any, Any]:
+    """Names and values."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} are no dict: {values!r}. Pass a dict.")
+    return dict(values)
+
+
 def option(name: str, value: Any, allowed: Sequence[str]) -> str:
     """One of a few words."""
     if value not in allowed:
@@ -47,8 +69,12 @@ def resumed(schedule: Schedule, done: int) -> Schedule:
         return schedule._rebuilt(tuple(resumed(one, done) for one in schedule._operands))
     if isinstance(schedule, schedules.Sequence):
         return resumed_sequence(schedule, done)
-    ended = schedule.length is not None and schedule.length <= done
-    return Constant(schedule(done)) if ended else schedule.shift(-done)
+    if schedule.length is None or schedule.length > done:
+        return schedule.shift(-done)
+    value = schedule(done)
+    if value != schedule(checks.MAX_LENGTH):
+        raise ValueError(f"The schedule goes on past its length, at step {done}: {schedule!r}. Shift its parts.")
+    return Constant(value)
 
 
 def resumed_sequence(sequence: schedules.Sequence, done: int) -> Schedule:
@@ -68,9 +94,9 @@ def joined(pieces: Sequence[tuple[int, Schedule]], last: Schedule) -> Schedule:
     return schedules.Sequence((*parts, last)) if parts else last
 
 
-def boundaries(name: str, values: Sequence[Any], pieces: int) -> list[int]:
+def boundaries(name: str, values: Any, pieces: int) -> list[int]:
     """Steps at which the pieces after the first begin: as many as there are, in order."""
-    steps = [whole(f"{name} entry", value) for value in values]
+    steps = [whole(f"{name} entry", value) for value in listed(name, values)]
     if len(steps) != pieces - 1:
         raise ValueError(f"{name} do not fit the schedules: {len(steps)} for {pieces}. Give one less than schedules.")
     for earlier, later in itertools.pairwise(steps):
@@ -102,11 +128,25 @@ def turns(start: float, end: float, steps: int, num_cycles: float) -> Schedule:
     return Constant(start) if count == 0.0 else wave(start, end, steps / (2.0 * count))
 
 
-def sampled(name: str, function: Callable[[int], float], steps: Any) -> list[float]:
-    """A function's values at the first steps."""
-    if not callable(function):
-        raise TypeError(f"{name} is no function: {function!r}. Pass one that takes the step.")
-    return [checks.real(f"{name}({t})", function(t)) for t in range(whole("steps", steps, 1))]
+def function(name: str, value: Any) -> Callable[[float], float]:
+    """A function of the step or share, whose values are checked."""
+    if not callable(value):
+        raise TypeError(f"{name} is no function: {value!r}. Pass one that takes a number.")
+    return lambda t: checks.real(f"{name}({t})", value(t))
+
+
+def tabulable(name: str, steps: Any, maximum: int = checks.MAX_VALUES - 1) -> int:
+    """A number of steps that a table may have."""
+    count = whole(name, steps, 1)
+    if count > maximum:
+        raise ValueError(f"{name} are too many for a table: {count}. Use at most {maximum}.")
+    return count
+
+
+def sampled(name: str, value: Any, steps: Any, first: int = 0) -> list[float]:
+    """A function's values at so many steps."""
+    checked = function(name, value)
+    return [checked(t) for t in range(first, first + tabulable("steps", steps))]
 
 
 def table(base: float, factors: Sequence[float]) -> Schedule:
@@ -119,7 +159,7 @@ def scales(name: str, given: Mapping[Any, float] | None) -> list[tuple[int, floa
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"{name} is no dict: {given!r}. Pass the boundaries with their scales.")
     found = {}
-    for key, value in (given or {}).items():
+    for key, value in mapping(name, {} if given is None else given).items():
         step = whole(f"{name} boundary", int(key) if isinstance(key, str) and key.isdecimal() else key)
         scale = checks.real(f"{name} scale", value)
         if scale < 0.0:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fastlr.compat._chain import Link, absolute, cosine, driven, multiplier, switch
-from fastlr.compat._pieces import boundaries, cut, joined, lengths, table, whole
+from fastlr.compat._chain import Link, absolute, composed, cosine, driven, multiplier, switch
+from fastlr.compat._pieces import boundaries, cut, function, joined, lengths, table, tabulable
 from fastlr.compat._torch_single import BUILDERS
 from fastlr.schedules import Constant, Cosine, Exponential, Schedule, WithMomentum, checks
 
@@ -23,7 +23,8 @@ MULTIPLIERS = {
 }
 ABSOLUTE = {"CosineAnnealingWarmRestarts", "CyclicLR", "LambdaLR", "OneCycleLR"}
 OWN_BASE = {"CyclicLR", "OneCycleLR"}  # have no base_lr from the optimizer
-DEFAULT_STEPS = 10_000  # of a chain without a formula
+# Of a chain without a formula.
+DEFAULT_STEPS, DEFAULT_LIMIT, MOST_STEPS = 10_000, 100_000, 10**6
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Part:
         if self.schedule is not None:
             return self.schedule
         if self.name == "SequentialLR":
-            return sequential(self.parts, self.kwargs["milestones"])
+            return sequential(self.parts, self.kwargs.get("milestones", ()))
         if self.name == "ChainedScheduler":
             return chained(self.parts, self.kwargs.get("steps"))
         base = () if self.name in OWN_BASE else (self.base_lr,)
@@ -67,8 +68,10 @@ def part(base_lr: float, entry: object) -> Part:
     return Part(name, base_lr, kwargs)
 
 
-def parts(base_lr: float, entries: Iterable[object]) -> tuple[Part, ...]:
+def parts(base_lr: float, entries: object) -> tuple[Part, ...]:
     """Several schedulers of one group."""
+    if not isinstance(entries, (list, tuple)):
+        raise TypeError(f"Schedulers are no list: {entries!r}. List names and arguments.")
     found = tuple(part(base_lr, entry) for entry in entries)
     if not found:
         raise ValueError("There is no scheduler: []. List at least one name and its arguments.")
@@ -97,14 +100,14 @@ def SequentialLR(base_lr: float, schedulers: Sequence[Sequence[Any]], milestones
 
 def sequential(found: Sequence[Part], milestones: Sequence[int]) -> Schedule:
     """The schedule of a SequentialLR's parts."""
-    starts = boundaries("milestones", list(milestones), len(found))
+    starts = boundaries("milestones", milestones, len(found))
     counts = lengths(starts)
     pieces: list[tuple[int, Schedule]] = []
     last: Schedule | None = None
     for start, one in zip([0, *starts], found, strict=True):
         if one.name == "MultiplicativeLR" and start > 0 and last is not None:
             before = joined(pieces[:-1], pieces[-1][1])(start - 1)
-            one = replace(one, base_lr=before * checks.real("lr_lambda(0)", one.kwargs["lr_lambda"](0)))
+            one = replace(one, base_lr=before * function("lr_lambda", one.kwargs.get("lr_lambda"))(0))
         last = one.build()
         if len(pieces) < len(counts):
             pieces.append((counts[len(pieces)], last))
@@ -134,8 +137,8 @@ def ChainedScheduler(base_lr: float, schedulers: Sequence[Sequence[Any]], steps:
     them until T_max, where the rate is 0 and their past is forgotten. What sets a rate of its own (``LambdaLR``,
     ``CyclicLR``, ``OneCycleLR``, ``CosineAnnealingWarmRestarts``) undoes whatever stands before it.
 
-    Chains without a formula are tabulated, by torch's rules, for `steps` steps: by default 10 000, or two periods of
-    the slowest cosine if that is more. Past them they raise.
+    Chains without a formula are tabulated, by torch's rules, for `steps` steps, at most a million; by default 10 000,
+    or a period of the slowest cosine where that is more, up to 100 000. Past them they raise.
 
     Raises ValueError for unknown names.
 
@@ -149,16 +152,21 @@ def ChainedScheduler(base_lr: float, schedulers: Sequence[Sequence[Any]], steps:
 
 def chained(found: Sequence[Part], steps: int | None = None) -> Schedule:
     """The schedule of a ChainedScheduler's parts."""
-    flat = [inner for one in found for inner in (one.parts if one.name == "ChainedScheduler" else (one,))]
-    momentum = next((one.momentum() for one in reversed(flat) if one.momentum() is not None), None)
+    flat = flattened(found)
+    built = [one.build() for one in flat]  # refuses wrong arguments before any is looked at
+    momenta = [momentum for momentum in (one.momentum() for one in flat) if momentum is not None]
     kept = max((i for i, one in enumerate(flat) if one.name in ABSOLUTE), default=0)
-    rate = chained_rate(flat[kept:], None if steps is None else whole("steps", steps, 1))
-    return rate if momentum is None else WithMomentum(rate, momentum)
+    count = None if steps is None else tabulable("steps", steps, MOST_STEPS)
+    rate = built[kept] if len(flat) == kept + 1 else chained_rate(flat[kept:], count)
+    return WithMomentum(rate, momenta[-1]) if momenta else rate
+
+
+def flattened(found: Sequence[Part]) -> list[Part]:
+    """The parts, with the parts of chains in their place."""
+    return [one for part in found for one in (flattened(part.parts) if part.name == "ChainedScheduler" else [part])]
 
 
 def chained_rate(flat: Sequence[Part], steps: int | None) -> Schedule:
-    if len(flat) == 1:
-        return flat[0].build()
     cosines = [one for one in flat if one.name == "CosineAnnealingLR"]
     factors = [one for one in flat if one.name in MULTIPLIERS]
     if len(factors) == len(flat):
@@ -168,7 +176,7 @@ def chained_rate(flat: Sequence[Part], steps: int | None) -> Schedule:
         if schedule is not None:
             return schedule
     period = max((2 * math.ceil(one.kwargs["T_max"]) for one in cosines), default=0)
-    count = steps or max(DEFAULT_STEPS, period)
+    count = steps or min(max(DEFAULT_STEPS, period), DEFAULT_LIMIT)
     rates = table(1.0, driven(flat[0].base_lr, [link(one, count) for one in flat], count))
     return rates.hold(count).past_end("error")
 
@@ -195,7 +203,7 @@ def cosine_times_factors(flat: Sequence[Part], one: Part) -> Schedule | None:
         return None
     period = int(length)
     if end != 0.0:
-        if len(ends) < len(others) or period >= checks.MAX_VALUES:
+        if len(ends) < len(others) or period > MOST_STEPS:
             return None
         first = table(1.0, driven(base, [link(other, period) for other in flat], period))
         return first >> Cosine(end, base, period).past_end("extrapolate").shift(-1)
@@ -210,8 +218,10 @@ def link(one: Part, count: int) -> Link:
     """What a scheduler does to the rate at each of these steps."""
     if one.name == "CosineAnnealingLR":
         return cosine(one.base_lr, one.kwargs["T_max"], one.kwargs.get("eta_min", 0.0))
+    if one.name == "ChainedScheduler":
+        return composed([link(inner, count) for inner in one.parts])
     if one.name == "SequentialLR":
         firsts = [inner.build()(0) for inner in one.parts]
-        milestones = boundaries("milestones", one.kwargs["milestones"], len(firsts))
+        milestones = boundaries("milestones", one.kwargs.get("milestones", ()), len(firsts))
         return switch(milestones, [link(inner, count) for inner in one.parts], firsts)
     return multiplier(unit(one), count) if one.name in MULTIPLIERS else absolute(one.build(), count)

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastlr.compat._pieces import option, sampled, share, table, wave, whole
+from fastlr.compat._pieces import listed, option, positive, sampled, share, table, tabulable, wave, whole
 from fastlr.schedules import (
     Constant,
     CosineRestarts,
@@ -46,8 +46,8 @@ def MultiplicativeLR(base_lr: float, lr_lambda: Callable[[int], float], steps: i
     >>> [s(t) for t in (0, 1, 3, 9)]
     [1.0, 0.5, 0.125, 0.125]
     """
-    count = whole("steps", steps, 1)
-    later = sampled("lr_lambda", lambda t: lr_lambda(t + 1), count - 1) if count > 1 else []
+    count = tabulable("steps", steps)
+    later = sampled("lr_lambda", lr_lambda, count - 1, first=1) if count > 1 else []
     return Table(tuple(itertools.accumulate(later, operator.mul, initial=checks.real("base_lr", base_lr))))
 
 
@@ -67,9 +67,10 @@ def MultiStepLR(base_lr: float, milestones: Iterable[int], gamma: float = 0.1) -
     >>> MultiStepLR(0.1, milestones=[80, 30])
     MultiStep(start=0.1, milestones=(30, 80), gamma=0.1)
     """
-    steps = sorted(whole("milestone", one) for one in milestones)
+    steps = sorted(whole("milestone", one) for one in listed("milestones", milestones))
     at_start = steps.count(0)
-    start = checks.real("base_lr", base_lr) * float(gamma) ** at_start
+    base, factor = checks.real("base_lr", base_lr), checks.real("gamma", gamma)
+    start = checks.powered("MultiStepLR at step 0", base, factor, at_start)
     if gamma == 0 and len(steps) > at_start:
         return Piecewise((steps[at_start],), (start, 0.0))
     return MultiStep(start, tuple(steps[at_start:]), gamma) if len(steps) > at_start else Constant(start)
@@ -97,10 +98,9 @@ def LinearLR(base_lr: float, start_factor: float = 1.0 / 3, end_factor: float = 
     Linear(start=0.25, end=1.0, length=10)
     """
     base, steps = checks.real("base_lr", base_lr), whole("total_iters", total_iters)
-    if share("start_factor", start_factor) == 0.0:
-        raise ValueError(f"start_factor is 0: {start_factor!r}. Use more than 0.")
+    start = base * share("start_factor", positive("start_factor", start_factor))
     end = base * share("end_factor", end_factor)
-    return Linear(base * start_factor, end, steps) if steps else Constant(end)
+    return Linear(start, end, steps) if steps else Constant(end)
 
 
 def ExponentialLR(base_lr: float, gamma: float) -> Schedule:
@@ -131,10 +131,7 @@ def CosineAnnealingLR(base_lr: float, T_max: int, eta_min: float = 0.0) -> Sched
     >>> [round(s(t), 12) for t in (0, 2, 4, 6, 8)]
     [1.0, 0.5, 0.0, 0.5, 1.0]
     """
-    period = checks.real("T_max", T_max)
-    if period <= 0.0:
-        raise ValueError(f"T_max is not positive: {T_max!r}. Use more than 0.")
-    return wave(base_lr, eta_min, period)
+    return wave(base_lr, eta_min, positive("T_max", T_max))
 
 
 def CosineAnnealingWarmRestarts(base_lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0) -> Schedule:
@@ -180,15 +177,16 @@ def CyclicLR(
         return Cyclic(base_lr, max_lr, up, down, mode, gamma, None, base_momentum, max_momentum)
     if steps is None:
         raise ValueError(f"A scale_fn has no formula: {scale_fn!r}. Give steps, for which it is tabulated.")
-    count = whole("steps", steps, 1)
+    count = tabulable("steps", steps)
     if option("scale_mode", scale_mode, ("cycle", "iterations")) == "cycle":
         cycles = -(-count // (up + down))
-        scale: Schedule = table(1.0, sampled("scale_fn", lambda c: scale_fn(c + 1), cycles)).per_epoch(up + down)
+        scale: Schedule = table(1.0, sampled("scale_fn", scale_fn, cycles, first=1)).per_epoch(up + down)
     else:
         scale = table(1.0, sampled("scale_fn", scale_fn, count))
     height = Cyclic(0.0, 1.0, up, down) * scale
-    rate = height * (max_lr - base_lr) + base_lr
-    return WithMomentum(rate, height * (base_momentum - max_momentum) + max_momentum)
+    low, high = checks.real("base_lr", base_lr), checks.real("max_lr", max_lr)
+    least, most = checks.real("base_momentum", base_momentum), checks.real("max_momentum", max_momentum)
+    return WithMomentum(height * (high - low) + low, height * (least - most) + most)
 
 
 def OneCycleLR(

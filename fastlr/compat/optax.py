@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fastlr.compat._pieces import boundaries, joined, lengths, option, scales, share, whole
+from fastlr.compat._pieces import boundaries, joined, lengths, listed, mapping, option, positive, scales, share, whole
 from fastlr.schedules import (
     Constant,
     Cosine,
@@ -52,7 +52,7 @@ def constant_schedule(value: float) -> Schedule:
 
 def later(schedule: Schedule, transition_begin: int) -> Schedule:
     """Begun at a step; one below 0 counts as 0, as in optax."""
-    begin = whole("transition_begin", max(transition_begin, 0))
+    begin = max(whole("transition_begin", transition_begin, -checks.MAX_LENGTH), 0)
     return schedule.shift(begin)
 
 
@@ -65,9 +65,9 @@ def polynomial_schedule(
     >>> [s(t) for t in (0, 1, 3, 5)]
     [1.0, 1.0, 0.25, 0.0]
     """
-    if transition_steps <= 0 or power == 0:
+    steps = whole("transition_steps", transition_steps, -checks.MAX_LENGTH)
+    if steps <= 0 or power == 0:
         return Constant(init_value)
-    steps = whole("transition_steps", transition_steps)
     ramp = Linear(init_value, end_value, steps) if power == 1 else Polynomial(init_value, end_value, steps, power)
     return later(ramp, transition_begin)
 
@@ -135,17 +135,17 @@ def exponential_decay(
     >>> [s(t) for t in (0, 2, 4, 6)]
     [1.0, 0.5, 0.25, 0.2]
     """
-    if transition_steps <= 0 or decay_rate == 0:
+    steps, rate = checks.real("transition_steps", transition_steps), checks.real("decay_rate", decay_rate)
+    if steps <= 0 or rate == 0.0:
         return Constant(init_value)
-    decay: Schedule
+    decay: Schedule = Exponential(init_value, rate, steps)
     if staircase:
-        decay = Step(init_value, whole("transition_steps", transition_steps), decay_rate)
-    else:
-        decay = Exponential(init_value, decay_rate, transition_steps)
+        decay = Step(init_value, whole("transition_steps", transition_steps), rate)
     decay = later(decay, transition_begin)
     if end_value is None:
         return decay
-    return maximum(decay, end_value) if decay_rate < 1.0 else minimum(decay, end_value)
+    end = checks.real("end_value", end_value)
+    return maximum(decay, end) if rate < 1.0 else minimum(decay, end)
 
 
 def cosine_decay_schedule(init_value: float, decay_steps: int, alpha: float = 0.0, exponent: float = 1.0) -> Schedule:
@@ -177,13 +177,14 @@ def linear_onecycle_schedule(
     >>> [round(s(t), 8) for t in (0, 30, 85, 100)]
     [0.04, 1.0, 0.04, 4e-06]
     """
-    steps = whole("transition_steps", transition_steps, 1)
+    steps, peak = whole("transition_steps", transition_steps, 1), checks.real("peak_value", peak_value)
+    first, last = positive("div_factor", div_factor), positive("final_div_factor", final_div_factor)
     turns = {
-        int(share("pct_start", pct_start) * steps): div_factor,
-        int(share("pct_final", pct_final) * steps): 1.0 / div_factor,
-        steps: 1.0 / final_div_factor,
+        int(share("pct_start", pct_start) * steps): first,
+        int(share("pct_final", pct_final) * steps): 1.0 / first,
+        steps: 1.0 / last,
     }
-    return piecewise_interpolate_schedule("linear", peak_value / div_factor, turns)
+    return piecewise_interpolate_schedule("linear", peak / first, turns)
 
 
 def cosine_onecycle_schedule(
@@ -201,9 +202,10 @@ def cosine_onecycle_schedule(
     >>> [round(s(t), 8) for t in (0, 30, 100)]
     [0.04, 1.0, 4e-06]
     """
-    steps = whole("transition_steps", transition_steps, 1)
-    turns = {int(share("pct_start", pct_start) * steps): div_factor, steps: 1.0 / (div_factor * final_div_factor)}
-    return piecewise_interpolate_schedule("cosine", peak_value / div_factor, turns)
+    steps, peak = whole("transition_steps", transition_steps, 1), checks.real("peak_value", peak_value)
+    first, last = positive("div_factor", div_factor), positive("final_div_factor", final_div_factor)
+    turns = {int(share("pct_start", pct_start) * steps): first, steps: 1.0 / first / last}
+    return piecewise_interpolate_schedule("cosine", peak / first, turns)
 
 
 def join_schedules(schedules: Iterable[Schedule], boundaries: Iterable[int]) -> Schedule:
@@ -213,14 +215,17 @@ def join_schedules(schedules: Iterable[Schedule], boundaries: Iterable[int]) -> 
     >>> [s(t) for t in (0, 3, 5, 7)]
     [1.0, 1.0, 0.5, 0.0]
     """
-    return joined_at(list(schedules), list(boundaries))
+    return joined_at(listed("schedules", schedules), boundaries)
 
 
-def joined_at(schedules: list[Schedule], steps: list[int]) -> Schedule:
+def joined_at(schedules: list[Schedule], steps: Iterable[int]) -> Schedule:
     """`join_schedules`, whose argument hides the function of the same name."""
     for one in schedules:
         if not isinstance(one, Schedule):
             raise TypeError(f"schedules hold something else: {one!r}. Wrap numbers in Constant.")
+    for one in schedules:
+        if not isinstance(one, Schedule):
+            raise TypeError(f"Not a schedule of fastlr: {one!r}. Wrap numbers in Constant.")
     counts = lengths(boundaries("boundaries", steps, len(schedules)))
     return joined(list(zip(counts, schedules[:-1], strict=True)), schedules[-1])
 
@@ -247,9 +252,10 @@ def warmup_cosine_decay_schedule(
     >>> warmup_cosine_decay_schedule(0.0, 1.0, 10, 100)
     Linear(start=0.0, end=1.0, length=10) >> Cosine(start=1.0, end=0.0, length=90)
     """
-    alpha = 0.0 if peak_value == 0.0 else end_value / peak_value
-    warmup = linear_schedule(init_value, peak_value, warmup_steps)
-    decay = cosine_decay_schedule(peak_value, decay_steps - warmup_steps, alpha, exponent)
+    peak, end = checks.real("peak_value", peak_value), checks.real("end_value", end_value)
+    warmup = linear_schedule(init_value, peak, warmup_steps)
+    rest = whole("decay_steps", decay_steps) - whole("warmup_steps", warmup_steps)
+    decay = cosine_decay_schedule(peak, rest, 0.0 if peak == 0.0 else end / peak, exponent)
     return joined_at([warmup, decay], [warmup_steps])
 
 
@@ -281,10 +287,10 @@ def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, float]]) -> Schedule:
     [0.0, 1.0, 0.5, 0.0, 1.0, 0.0]
     """
     cycles, ends = [], [0]
-    for kwargs in cosine_kwargs:
-        arguments: Any = dict(kwargs)
+    for kwargs in listed("cosine_kwargs", cosine_kwargs):
+        arguments = mapping("cosine_kwargs entry", kwargs)
         cycles.append(warmup_cosine_decay_schedule(**arguments))
-        ends.append(ends[-1] + int(kwargs["decay_steps"]))
+        ends.append(ends[-1] + int(arguments["decay_steps"]))
     if not cycles:
         raise ValueError("cosine_kwargs are empty: []. Give the arguments of at least one cycle.")
     return joined_at(cycles, ends[1:-1])

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from fastlr.compat._cycles import Cycles, ignore, prefixed
-from fastlr.compat._pieces import joined, option, sampled, warmed, whole
+from fastlr.compat._pieces import function, joined, listed, option, positive, tabulable, warmed, whole
 from fastlr.schedules import (
     Constant,
     Cosine,
@@ -62,7 +62,7 @@ def CosineLRScheduler(
     """Cycles of ``t_initial * cycle_mul**i`` steps from ``base_lr * cycle_decay**i`` to lr_min along
     ``(1 + cos(pi * u**k_decay)) / 2``; lr_min after cycle_limit of them.
 
-    Cycles of fractional lengths with a k_decay are tabulated, up to 2**24 steps.
+    Cycles of fractional lengths with a k_decay are tabulated, up to a million steps.
 
     >>> CosineLRScheduler(0.1, t_initial=300, lr_min=1e-5)
     Cosine(start=0.1, end=1e-05, length=300)
@@ -152,9 +152,7 @@ def StepLRScheduler(
     [1.0, 1.0, 0.5, 0.25, 0.125]
     """
     ignore(options)
-    every = Fraction(checks.real("decay_t", decay_t))
-    if every <= 0:
-        raise ValueError(f"decay_t is not positive: {decay_t!r}. Use more than 0.")
+    every = Fraction(positive("decay_t", decay_t))
     decay: Schedule
     if every.denominator == 1:
         decay = Step(base_lr, int(every), decay_rate)
@@ -183,7 +181,7 @@ def MultiStepLRScheduler(
     (1.0, 0.1)
     """
     ignore(options)
-    decay = falling(base_lr, [whole("decay_t entry", one) for one in decay_t], decay_rate)
+    decay = falling(base_lr, [whole("decay_t entry", one) for one in listed("decay_t", decay_t)], decay_rate)
     return prefixed(base_lr, decay, warmup_t, warmup_lr_init, warmup_prefix)
 
 
@@ -191,7 +189,8 @@ def falling(base_lr: float, milestones: Iterable[int], gamma: float) -> Schedule
     """A factor at every milestone, those at or before the first step included."""
     steps = sorted(milestones)
     reached = sum(step <= 0 for step in steps)
-    return MultiStep(checks.powered("rate", base_lr, gamma, reached), tuple(steps[reached:]), gamma)
+    base, factor = checks.real("base_lr", base_lr), checks.real("decay_rate", gamma)
+    return MultiStep(checks.powered("rate at step 0", base, factor, reached), tuple(steps[reached:]), factor)
 
 
 def PlateauLRScheduler(
@@ -267,9 +266,7 @@ def WSDLRScheduler(
         high = max(base, low)
         after = joined([(total - last, Constant(high, max(total - last, 1)))], decay(high, low))
         return warmed(warmup_lr_init, base, steps, after)
-    timescale = checks.real("stable_timescale", steps if stable_timescale is None else stable_timescale)
-    if timescale <= 0.0:
-        raise ValueError(f"stable_timescale is not positive: {timescale!r}. Give one where there is no warm-up.")
+    timescale = positive("stable_timescale", steps if stable_timescale is None else stable_timescale)
     stable: Schedule = InverseSqrt(base, timescale)
     if stable_fn == "power":
         stable = base * InverseTime(1.0, 1.0 / timescale) ** stable_power
@@ -283,8 +280,8 @@ def decay_shape(
 ) -> Schedule:
     """The last phase of `WSDLRScheduler`."""
     if not isinstance(name, str):
-        function = name
-        weights = sampled("decay_fn", lambda t: function(t / steps), steps + 1)
+        weight = function("decay_fn", name)
+        weights = [weight(t / steps) for t in range(tabulable("decay_t", steps) + 1)]
         return Table(tuple(end + (start - end) * weight for weight in weights))
     shapes: dict[str, Callable[[], Schedule]] = {
         "linear": lambda: Linear(start, end, steps),

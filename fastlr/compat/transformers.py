@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastlr.compat._pieces import cut, joined, option, turns, warmed, whole
+from fastlr.compat._pieces import cut, joined, mapping, option, positive, turns, warmed, whole
 from fastlr.compat._torch_single import ReduceLROnPlateau as get_reduce_on_plateau_schedule
 from fastlr.schedules import (
     Constant,
@@ -98,9 +98,7 @@ def get_cosine_with_hard_restarts_schedule_with_warmup(
     [1.0, 0.5, 1.0, 0.5, 0.0]
     """
     warmup, rest = steps_of(num_warmup_steps, num_training_steps)
-    cycles = checks.real("num_cycles", num_cycles)
-    if cycles <= 0.0:
-        raise ValueError(f"num_cycles is not positive: {num_cycles!r}. Use more than 0.")
+    cycles = positive("num_cycles", num_cycles)
     return warmed(0.0, base_lr, warmup, CosineCycles(base_lr, 0.0, rest / cycles).hold(rest) >> Constant(0.0))
 
 
@@ -192,7 +190,7 @@ def get_cosine_with_min_lr_schedule_with_warmup_lr_rate(
         return decay
     if warmup_lr_rate is None:
         return Warmup(base_lr, warmup) >> decay
-    start = base_lr * checks.real("warmup_lr_rate", warmup_lr_rate)
+    start = checks.real("base_lr", base_lr) * checks.real("warmup_lr_rate", warmup_lr_rate)
     return cut(Linear(start, base_lr, max(warmup - 1, 1)), warmup) >> decay
 
 
@@ -221,7 +219,8 @@ def get_wsd_schedule(
             raise ValueError("No length: num_training_steps=None, num_stable_steps=None. Give one of the two.")
         num_stable_steps = whole("num_training_steps", num_training_steps) - warmup - decay
     stable = whole("num_stable_steps", num_stable_steps)
-    base, low = checks.real("base_lr", base_lr), base_lr * checks.real("min_lr_ratio", min_lr_ratio)
+    base = checks.real("base_lr", base_lr)
+    low = base * checks.real("min_lr_ratio", min_lr_ratio)
     pieces: list[tuple[int, Schedule]] = []
     rising, falling = (
         option(name, value, ("linear", "cosine", "1-sqrt"))
@@ -280,7 +279,7 @@ def get_scheduler(
     if key == "greedy":
         raise ValueError("No schedule follows the loss up and down: 'greedy'. Use 'reduce_lr_on_plateau'.")
     function = NAMES[option("name", key, tuple(NAMES))]
-    given = dict(scheduler_specific_kwargs or {})
+    given = mapping("scheduler_specific_kwargs", scheduler_specific_kwargs or {})
     if key == "constant":
         return function(base_lr)
     if key == "reduce_lr_on_plateau":

@@ -48,7 +48,8 @@ def schedule(
     if minimum_warmup is None:
         count = round(min(epochs_warm, total - 1) * steps)
     else:
-        count = max(round(epochs_warm * steps), whole("minimum_warmup", minimum_warmup)) if epochs_warm else 0
+        batches = round(checks.real("warmup_epochs * steps_per_epoch", epochs_warm * steps))
+        count = max(batches, whole("minimum_warmup", minimum_warmup)) if epochs_warm else 0
     if count == 0:
         return WithMomentum(decay, Constant(momentum))
     warm = decay * Linear(0.0, 1.0, count)

@@ -30,11 +30,12 @@ def from_torch(scheduler: Any, steps: int | None = None, *, updates: int | None 
         steps: For what cannot be read (other functions, subclasses, changed rates, sequences in sequences): tabulate so
             many steps, by driving a copy of the scheduler, whose functions are called. The last value holds.
         updates: For timm's schedulers, which do not count: the number that was last passed to ``step_update`` or
-            ``step``, 0 by default.
+            ``step``, 0 by default. Before the first call some of them have not set the rate of 0 yet.
 
     Raises:
         TypeError: No scheduler.
-        ValueError: It cannot be read exactly, and no steps are given; or it follows a metric that it has seen already.
+        ValueError: It cannot be read exactly, and no steps are given; it follows a metric that it has seen already; or
+            it does not know one of the groups.
 
     >>> import torch
     >>> optimizer = torch.optim.SGD([torch.ones(1)], lr=0.5)
@@ -55,8 +56,11 @@ def from_torch(scheduler: Any, steps: int | None = None, *, updates: int | None 
         try:
             schedule = remaining(*reader.read(scheduler, index, done or 0))
             confirm(schedule, scheduler, group)
-        except Unreadable as error:
-            if count is None or error.final:
+        except IndexError:
+            raise ValueError(f"Group {index} came after its scheduler was made. Make a new scheduler.") from None
+        except ValueError as error:
+            final = reader is own_scheduler or getattr(error, "final", False)
+            if count is None or final:
                 raise ValueError(str(error)) from None
             tables = tables or sampled.tables(scheduler, count, done)
             schedule = tables[index]
@@ -77,13 +81,12 @@ def reader_of(scheduler: Any) -> Any:
     raise TypeError(f"No scheduler: {type(scheduler).__name__}. Pass one of torch, transformers, timm or fastlr.")
 
 
-def remaining(schedule: Schedule, done: int) -> Schedule:
-    """The schedule from there on, and its momentum likewise."""
-    if done == 0:
+def remaining(schedule: Schedule, momentum: Schedule | None, done: int) -> Schedule:
+    """The schedule from there on, together with the momentum that is cycled along."""
+    if done == 0 and momentum in (None, getattr(schedule, "momentum", None)):
         return schedule
     if isinstance(schedule, ReduceOnPlateau):
         return dataclasses.replace(schedule, schedule=resumed(schedule.schedule, done))
-    momentum = getattr(schedule, "momentum", None)
     rate = resumed(schedule.schedule if isinstance(schedule, WithMomentum) else schedule, done)
     return rate if momentum is None else WithMomentum(rate, resumed(momentum, done))
 

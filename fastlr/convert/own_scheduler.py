@@ -16,8 +16,8 @@ def reads(scheduler: Any) -> bool:
     return isinstance(scheduler, LRScheduler)
 
 
-def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, int]:
-    """One group's schedule from the beginning, and the updates that are done."""
+def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, Schedule | None, int]:
+    """One group's schedule from the beginning, the momentum that it cycles, and the updates that are done."""
     target, group = scheduler._target, scheduler.optimizer.param_groups[index]
     scale, seen = 1.0, None
     if isinstance(target, Native):
@@ -30,11 +30,11 @@ def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, int]:
         t, seen = scheduler.last_epoch, target.states[index]
         scale = target.base_lrs[index] if name == "factor" else 1.0
     if schedule is None:
-        return Constant(float(group["lr"])), 0
+        return Constant(float(group["lr"])), None, 0
     if isinstance(schedule, ReduceOnPlateau) and (seen is not None or scale != 1.0):
         raise Unreadable(
             f"A rule has seen metrics or is scaled: {schedule!r}",
             "Start ReduceOnPlateau anew, with the present rate.",
             final=True,
         )
-    return schedule if scale == 1.0 else schedule * scale, t
+    return schedule if scale == 1.0 else schedule * scale, None, t

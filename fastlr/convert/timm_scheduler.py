@@ -33,8 +33,8 @@ def reads(scheduler: Any) -> bool:
     return type(scheduler).__module__.startswith("timm.scheduler") and hasattr(scheduler, "base_values")
 
 
-def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, int]:
-    """One group's schedule from the beginning, and the steps that are done."""
+def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, Schedule | None, int]:
+    """One group's schedule from the beginning, the momentum that it cycles, and the steps that are done."""
     name = type(scheduler).__name__
     if name == "PlateauLRScheduler":
         raise Unreadable(f"{name} follows a metric: it has no steps", "Use fastlr.ReduceOnPlateau.", final=True)
@@ -50,4 +50,4 @@ def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, int]:
     except (ValueError, TypeError) as error:
         raise Unreadable(f"What {name} holds is no schedule: {str(error).rstrip('.')}") from error
     scale = float(scheduler.optimizer.param_groups[index].get("lr_scale", 1.0))
-    return schedule if scale == 1.0 else schedule * scale, done
+    return schedule if scale == 1.0 else schedule * scale, None, done

@@ -27,13 +27,13 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
 COMPOSITES = (lr_scheduler.SequentialLR, lr_scheduler.ChainedScheduler)
 
 
-def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, int]:
-    """One group's schedule from the beginning, and the steps that are done."""
+def read(scheduler: Any, index: int, done: int) -> tuple[Schedule, Schedule | None, int]:
+    """One group's schedule from the beginning, the momentum that it cycles, and the steps that are done."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
-        return plateau(scheduler, index), 0
+        return plateau(scheduler, index), None, 0
     part = described(scheduler, index)
     try:
-        return part.build(), position(scheduler)
+        return part.build(), part.momentum(), position(scheduler)
     except (ValueError, TypeError) as error:
         raise Unreadable(f"What {part.name} holds is no schedule: {str(error).rstrip('.')}") from error
 

@@ -35,10 +35,12 @@ class Quotient(Combination):
         for one in self._operands:
             if not isinstance(one, Schedule):
                 raise TypeError(f"Quotient takes schedules only: {one!r}. Wrap numbers in Constant.")
-        finite = [self.denominator(t) for t in self.denominator._turns() if t < checks.MAX_STEP]
-        if min(finite) <= 0.0 <= max(finite):
+        values = {t: self.denominator(t) for t in self.denominator._turns()}
+        low, high = min(values.values()), max(values.values())
+        # One that only tends to 0 is allowed: its last value is 0.
+        if low < 0.0 < high or 0.0 in [value for t, value in values.items() if t < checks.MAX_STEP]:
             raise ValueError(
-                f"The denominator is 0 or changes its sign: {self.denominator!r}, from {min(finite)} to {max(finite)}. "
+                f"The denominator is 0 or changes its sign: {self.denominator!r}, from {low} to {high}. "
                 "Divide by a schedule that stays away from 0."
             )
         _ = self.program
@@ -174,8 +176,8 @@ class PowerOf(Schedule):
         self.schedule._emit(builder)
         builder.raise_to(power=self.power)
 
-    def _turns(self) -> list[int]:
-        return self.schedule._turns()
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return self.schedule._turns_within(first, last)
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return PowerOf(self.schedule._stretched(factor), self.power)

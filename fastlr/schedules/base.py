@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 # How tightly a schedule's text binds, as in Python: calls, then **, then * and /, then +, then >>.
 ATOM, POWER, PRODUCT, SUM, SEQUENCE = 4, 3, 2, 1, 0
+
+
+def within(turns: Iterable[int], first: int, last: int) -> list[int]:
+    """The turns that lie between two steps, and these two."""
+    return [first, *(turn for turn in turns if first < turn < last), last]
 
 
 class Schedule(Operators, ABC):
@@ -73,7 +79,11 @@ class Schedule(Operators, ABC):
 
     def _turns(self) -> list[int]:
         """Steps between which the schedule only rises or only falls, its first and last included."""
-        return [0, checks.MAX_STEP if self.length is None else self.length]
+        return self._turns_within(0, checks.MAX_STEP if self.length is None else self.length)
+
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        """`_turns` among the steps from first to last."""
+        return [first, last]
 
     @property
     def program(self) -> _core.Program:
@@ -136,7 +146,7 @@ class Schedule(Operators, ABC):
         return float(np.nanmin(self._values_at_turns()))
 
     def _values_at_turns(self) -> NDArray[np.float64]:
-        return self._known(np.unique(np.array(self._turns(), dtype=np.int64)))
+        return self._known(np.array(self._turns(), dtype=np.int64))
 
     def _known(self, turns: NDArray[np.int64]) -> NDArray[np.float64]:
         """Values, NaN at the steps that have none."""
@@ -155,6 +165,17 @@ class Schedule(Operators, ABC):
         """Every number of steps times the factor."""
         changed = {name: checks.scaled(getattr(self, name), factor) for name in self._steps}
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+    def _stretched_to(self, steps: int) -> Schedule:
+        """Stretched to exactly this length. Raises ValueError where only others are possible."""
+        assert self.length is not None
+        result = self._stretched(Fraction(steps, self.length))
+        if result.length != steps:
+            raise ValueError(
+                f"The schedule cannot be exactly {steps} steps long: {self!r} comes to {result.length}. "
+                "Use a multiple of its epochs or stairs."
+            )
+        return result
 
     def _extrapolated(self) -> Schedule:
         """The schedule whose formula goes on past the end."""

@@ -38,10 +38,10 @@ def integer(name: str, value: object, minimum: int = 1) -> int:
     return result
 
 
-def powered(name: str, start: float, gamma: float, count: int) -> float:
+def powered(name: str, start: float, gamma: float, count: float) -> float:
     """``start * gamma**count``, refused where it is not finite."""
     try:
-        value = start * gamma**count
+        value: float = start * gamma**count
     except OverflowError:
         value = math.inf
     if not math.isfinite(value):

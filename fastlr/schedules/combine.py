@@ -91,14 +91,14 @@ class Sequence(Schedule):
             piece._emit(builder)
             builder.end_piece()
 
-    def _turns(self) -> list[int]:
+    def _turns_within(self, first: int, last: int) -> list[int]:
         turns: set[int] = set()
-        start = 0
-        for piece, length in zip(self.pieces, self._lengths(), strict=False):
-            turns.update(start + step for step in piece._turns() if step < length)
-            start += length
-            turns.add(start - 1)
-        turns.update(min(start + step, checks.MAX_STEP) for step in self.pieces[-1]._turns())
+        starts = [0, *itertools.accumulate(self._lengths())]
+        ends = [start - 1 for start in starts[1:]] + [checks.MAX_STEP]
+        for piece, start, end in zip(self.pieces, starts, ends, strict=True):
+            if start <= last and first <= end:
+                inside = piece._turns_within(max(first - start, 0), min(last, end) - start)
+                turns.update(start + step for step in inside)
         return sorted(turns)
 
     def _stretched(self, factor: Fraction) -> Schedule:
@@ -169,14 +169,15 @@ class Combination(Schedule):
             values = self._known(steps)
         return values
 
-    def _turns(self) -> list[int]:
+    def _turns_within(self, first: int, last: int) -> list[int]:
         varying = [one for one in self._operands if type(one) is not Constant]
-        turns = set(itertools.chain([0], *(one._turns() for one in varying)))
+        turns = {first, last}.union(*(one._turns_within(first, last) for one in varying))
         if len(varying) > 1:
-            finite = max((step for step in turns if step < checks.MAX_STEP), default=0) or checks.MAX_LENGTH
-            turns.update(np.linspace(0, finite, 4097).astype(np.int64).tolist())
-            if checks.MAX_STEP in turns:  # an operand goes on without end: look on at growing distances
-                turns.update(np.geomspace(1, checks.MAX_LENGTH, 4097).astype(np.int64).tolist())
+            finite = max((step for step in turns if first < step < checks.MAX_STEP), default=checks.MAX_LENGTH)
+            samples = np.linspace(first, finite, 4097)
+            if last == checks.MAX_STEP:  # an operand goes on without end: look on at growing distances
+                samples = np.concatenate([samples, first + np.geomspace(1, checks.MAX_LENGTH, 4097)])
+            turns.update(step for step in samples.astype(np.int64).tolist() if first < step < last)
         return sorted(turns)
 
     def __repr__(self) -> str:

@@ -136,6 +136,7 @@ class NormalizedExponential(Ramp):
         checks.positive_reals(self, "ratio")
         if self.ratio == 1.0:
             raise ValueError("NormalizedExponential ratio is 1: 1.0. Use Linear, its limit.")
+        _ = self.program  # refuses values whose difference, divided by 1 - ratio, is not finite
 
     def _emit_ramp(self, builder: _core.ProgramBuilder) -> None:
         builder.geometric(start=1.0, end=self.ratio, origin=0.0, finish=float(self.length))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from typing import ClassVar
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import Schedule
+from fastlr.schedules.base import Schedule, within
 from fastlr.schedules.decay import Exponential
+from fastlr.schedules.repeat import cycle_turns
 from fastlr.schedules.shapes import Constant, Linear
 
 
@@ -77,5 +82,21 @@ class Cyclic(Schedule):
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         self._between(self.base_lr, self.max_lr)._emit(builder)
 
-    def _turns(self) -> list[int]:
-        return self._scaled_triangle()._turns()
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        up, period = self.step_size_up, self.step_size_up + (self.step_size_down or self.step_size_up)
+        turns = [up]
+        if self._decays_by_step():  # the factor outweighs the line: before the top if it falls, after it if it rises
+            extreme = -1.0 / math.log(self.gamma)
+            if abs(extreme) < period:
+                turns += [math.floor(extreme) % period, math.ceil(extreme) % period]
+        return cycle_turns(period, None, first, last, partial(within, turns))
+
+    def _decays_by_step(self) -> bool:
+        return self.mode == "exp_range" and self.scale_mode != "cycle" and self.gamma != 1.0
+
+    def _stretched(self, factor: Fraction) -> Schedule:
+        longer = Schedule._stretched(self, factor)
+        if not self._decays_by_step():
+            return longer
+        gamma = checks.powered("Cyclic gamma", 1.0, self.gamma, 1.0 / float(factor))
+        return dataclasses.replace(longer, gamma=gamma)  # type: ignore[type-var]

@@ -46,8 +46,8 @@ class PastEnd(Schedule):
         self.schedule._emit(builder)
         builder.until(last=self.length)
 
-    def _turns(self) -> list[int]:
-        return [step for step in self.schedule._turns() if step <= self.length]
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return self.schedule._turns_within(min(first, self.length), min(last, self.length))
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return PastEnd(self.schedule._stretched(factor), self.mode)
@@ -92,8 +92,8 @@ class WithMomentum(Schedule):
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         self.schedule._emit(builder)
 
-    def _turns(self) -> list[int]:
-        return self.schedule._turns()
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return self.schedule._turns_within(first, last)
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return WithMomentum(self.schedule._stretched(factor), self.momentum._stretched(factor))

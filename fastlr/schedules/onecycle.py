@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import Schedule
+from fastlr.schedules.base import Schedule, within
 
 
 class Phase(NamedTuple):
@@ -89,11 +89,9 @@ class Cycle(Schedule):
         origin, finish = phase.origin - phase.begin, phase.finish - phase.begin
         ramp(start=phase.start, end=phase.end, origin=origin, finish=finish)
 
-    def _turns(self) -> list[int]:
-        steps = {0, self.total_steps}
-        for phase in self._phases():
-            steps.update((math.floor(phase.finish), math.ceil(phase.finish)))
-        return sorted(steps)
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        ends = [phase.finish for phase in self._phases()]
+        return within([step for end in ends for step in (math.floor(end), math.ceil(end))], first, last)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

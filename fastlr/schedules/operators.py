@@ -216,6 +216,8 @@ hold its last value.
     def over(self, total: int) -> Schedule:
         """Stretched to exactly `total` steps, so that lengths may be written as shares of a whole.
 
+        Raises ValueError for an endless schedule and where `total` does not hold whole epochs, stairs or table entries.
+
         >>> from fastlr.schedules import Cosine, Warmup
         >>> (Warmup(peak=0.1, length=5) >> Cosine(start=0.1, end=0.0, length=95)).over(40_000)
         Warmup(peak=0.1, length=2000) >> Cosine(start=0.1, end=0.0, length=38000)
@@ -224,4 +226,4 @@ hold its last value.
         steps = checks.integer("over total", total)
         if me.length is None:
             raise ValueError(f"An endless schedule has no shares: {me!r}. Give it an end with hold(length).")
-        return me._stretched(Fraction(steps, me.length))
+        return me._stretched_to(steps)

@@ -124,8 +124,8 @@ class ReduceOnPlateau(Schedule):
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         self.schedule._emit(builder)
 
-    def _turns(self) -> list[int]:
-        return self.schedule._turns()
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return self.schedule._turns_within(first, last)
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return dataclasses.replace(self, schedule=self.schedule._stretched(factor))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
 from fastlr import _core
-from fastlr.schedules import checks
+from fastlr.schedules import checks, tree
 from fastlr.schedules.base import ATOM, Schedule
 from fastlr.schedules.combine import Sequence, text
 from fastlr.schedules.timing import require_schedule
 
 MAX_CYCLES = 4096  # that are written out one by one
+MAX_PARTS = 65536  # of them together: more than a program has instructions
+MAX_GROWING = 2
 
 
 def cycle_starts(period: float, growth: float, cycles: int | None) -> list[float]:
@@ -31,6 +34,42 @@ def cycle_starts(period: float, growth: float, cycles: int | None) -> list[float
     return starts
 
 
+def cycle_turns(
+    period: int, cycles: int | None, first: int, last: int, inside: Callable[[int, int], list[int]]
+) -> list[int]:
+    """`_turns_within` of equal cycles, each the one before times a factor; `inside` has the turns of a single one.
+
+    At the same place of the cycle the values only rise or only fall, so the first and the last whole cycle are enough,
+    and what lies before and after them.
+    """
+    begin, end = (min(step // period, cycles - 1 if cycles else step) for step in (first, last))
+    whole = (begin + (first > begin * period), end - (last < (end + 1) * period - 1))
+    turns = []
+    for cycle in sorted({begin, end, *(one for one in whole if begin <= one <= end)}):
+        start = cycle * period
+        stop = last - start if cycle == end else period - 1
+        turns += [start + step for step in inside(max(first - start, 0), stop)]
+    return turns
+
+
+def in_cycles(make: Callable[[int, int], Schedule], borders: list[int]) -> Schedule:
+    """``make(i, steps)`` for each cycle, one after the other."""
+    cycles: list[Schedule] = []
+    for i, (start, end) in enumerate(itertools.pairwise(borders)):
+        if end <= start:
+            raise ValueError(f"A cycle has no step: cycle {i}, from {start} to {end}. Use fewer or longer cycles.")
+        cycles.append(make(i, end - start))
+        if i == 0 and tree.size(cycles[0]) * (len(borders) - 1) > MAX_PARTS:
+            raise ValueError(f"The cycles have too many parts: over {MAX_PARTS}. Use fewer cycles, or one table.")
+    return cycles[0] if len(cycles) == 1 else Sequence(tuple(cycles))
+
+
+def growing(schedule: Schedule) -> int:
+    """How many repetitions with growing cycles lie inside one another."""
+    own = isinstance(schedule, Repeat) and schedule.growth != 1.0
+    return own + max(map(growing, tree.parts(schedule)), default=0)
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Repeat(Schedule):
     """Cycles of a schedule; written ``s.repeat(times, decay, growth)``.
@@ -38,8 +77,9 @@ class Repeat(Schedule):
     Formula: cycle ``i`` is the schedule stretched to ``length * growth**i`` steps (its borders rounded to whole steps),
     times ``decay**i``. Without `times` it goes on without end; after the last of `times` cycles its last value holds.
 
-    Raises ValueError for an endless schedule, fewer than 1 cycle, a decay or growth that is not above 0, and for
-    growing cycles of more than 4096 or less than one step.
+    Raises ValueError for an endless schedule, fewer than 1 cycle, a decay or growth that is not above 0; for growing
+    cycles that are more than 4096, have no step, lie three deep inside one another, or cannot have the length that they
+    should (whole epochs or stairs).
     Source: timm's ``cycle_mul``, ``cycle_decay`` and ``cycle_limit``; optax ``sgdr_schedule``.
 
     >>> from fastlr.schedules import Linear
@@ -60,6 +100,8 @@ class Repeat(Schedule):
         if self.times is not None:
             checks.lengths(self, "times")
         checks.positive_reals(self, "decay", "growth")
+        if growing(self) > MAX_GROWING:  # each is written out anew for every cycle of the one around it
+            raise ValueError(f"Growing cycles nest too deeply: over {MAX_GROWING} levels. Repeat with growth=1.")
         if self.length is not None:
             checks.integer("Repeat length", self.length)
         _ = self.program
@@ -79,15 +121,12 @@ class Repeat(Schedule):
     def _borders(self) -> list[int]:
         return [round(start) for start in cycle_starts(self._period, self.growth, self.times)]
 
+    def _cycle(self, i: int, steps: int) -> Schedule:
+        cycle = self.schedule._stretched_to(steps)
+        return cycle if self.decay == 1.0 else cycle * checks.powered("Repeat decay", 1.0, self.decay, i)
+
     def _unrolled(self) -> Schedule:
-        borders = self._borders()
-        cycles: list[Schedule] = []
-        for i, (start, end) in enumerate(itertools.pairwise(borders)):
-            if end <= start:
-                raise ValueError(f"A cycle has no step: cycle {i} with growth {self.growth!r}. Use fewer cycles.")
-            cycle = self.schedule._stretched(Fraction(end - start, self._period))
-            cycles.append(cycle if self.decay == 1.0 else cycle * checks.powered("Repeat decay", 1.0, self.decay, i))
-        return cycles[0] if len(cycles) == 1 else Sequence(tuple(cycles))
+        return in_cycles(self._cycle, self._borders())
 
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         if self.growth != 1.0:
@@ -107,16 +146,17 @@ class Repeat(Schedule):
         if self.times is not None:
             builder.end_hold()
 
-    def _turns(self) -> list[int]:
+    def _turns_within(self, first: int, last: int) -> list[int]:
         if self.growth != 1.0:
-            return self._unrolled()._turns()
-        cycle = [step for step in self.schedule._turns() if step < self._period] + [self._period - 1]
-        last = (self.times or checks.MAX_LENGTH // self._period) - 1
-        turns = {i * self._period + step for i in (0, min(1, last), last) for step in cycle}
-        return sorted(turns | {checks.MAX_STEP if self.times is None else self._period * self.times})
+            return self._unrolled()._turns_within(first, last)
+        return cycle_turns(self._period, self.times, first, last, self.schedule._turns_within)
 
     def _stretched(self, factor: Fraction) -> Schedule:
-        return Repeat(self.schedule._stretched(factor), self.times, self.decay, self.growth)
+        longer = Repeat(self.schedule._stretched(factor), self.times, self.decay, self.growth)
+        if self.times is None or self.times > MAX_CYCLES or longer.length == round((self.length or 0) * factor):
+            return longer
+        # Cycles of one length cannot share these steps: they differ by one.
+        return in_cycles(self._cycle, [round(border * factor) for border in self._borders()])
 
     def __repr__(self) -> str:
         defaults = (("times", self.times, None), ("decay", self.decay, 1.0), ("growth", self.growth, 1.0))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 from typing import ClassVar
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import Schedule
-from fastlr.schedules.repeat import cycle_starts
+from fastlr.schedules.base import Schedule, within
+from fastlr.schedules.repeat import MAX_CYCLES, cycle_starts, cycle_turns, in_cycles
 from fastlr.schedules.shapes import Cosine
 
 
@@ -88,8 +90,18 @@ class CosineRestarts(Schedule):
                 builder.cosine(start=peak, end=self.end, origin=start - first, finish=end - first)
             builder.end_piece()
 
-    def _turns(self) -> list[int]:
+    def _turns_within(self, first: int, last: int) -> list[int]:
         if self.growth == 1.0:
-            return self._equal_cycles()._turns()
-        borders = [min(math.ceil(border), checks.MAX_STEP) for border in self._borders()]
-        return sorted({step for border in borders for step in (max(border - 1, 0), border)})
+            return cycle_turns(self.period, self.cycles, first, last, partial(within, [self.period - 1]))
+        borders = map(math.ceil, self._borders())
+        return within([step for border in borders for step in (border - 1, border)], first, last)
+
+    def _stretched(self, factor: Fraction) -> Schedule:
+        longer = Schedule._stretched(self, factor)
+        if self.cycles is None or self.cycles > MAX_CYCLES or longer.length == round((self.length or 0) * factor):
+            return longer
+        borders = [round(Fraction(border) * factor) for border in self._borders()]
+        return in_cycles(self._cycle, [*borders[:-1], round((self.length or 0) * factor)])
+
+    def _cycle(self, i: int, steps: int) -> Schedule:
+        return Cosine(checks.powered("CosineRestarts peak", self.start, self.decay, i), self.end, steps)

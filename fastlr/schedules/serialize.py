@@ -24,6 +24,7 @@ from fastlr.schedules.tables import Piecewise, Table
 from fastlr.schedules.timing import Hold, PerEpoch, Shift, Staircase
 from fastlr.schedules.waves import CosineCycles
 
+MAX_DIGITS = 310  # of a whole number
 MAX_NESTING = 64  # of schedules in schedules, in data from outside
 
 CLASSES: tuple[type[Schedule], ...] = (
@@ -142,6 +143,13 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def whole(digits: str) -> int:
+    """A JSON integer, of no more digits than a float can have."""
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"schedule text has a number of {len(digits)} digits: {digits[:9]}... Use a float.")
+    return int(digits)
+
+
 def from_json(text: str | bytes) -> Schedule:
     """The schedule that `to_json` described, from text or UTF-8 bytes.
 
@@ -154,7 +162,7 @@ def from_json(text: str | bytes) -> Schedule:
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"schedule text is no text: {text!r}. Pass what to_json() returned.")
     try:
-        data = json.loads(text, object_pairs_hook=once)
+        data = json.loads(text, object_pairs_hook=once, parse_int=whole)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"schedule text is no JSON: {error}. Pass what to_json() returned.") from None
     except RecursionError:

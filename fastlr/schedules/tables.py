@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
@@ -11,13 +11,15 @@ import numpy as np
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import Schedule
+from fastlr.schedules.base import Schedule, within
 
 
 def floats(schedule: Schedule, name: str) -> None:
     """Check a field that holds finite numbers (any sequence, or an array of one dimension); store a tuple of floats."""
     value = getattr(schedule, name)
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise TypeError(f"{checks.label(schedule, name)} are no sequence: {value!r}. Pass a list or array of numbers.")
     values = list(value)
     if len(values) > checks.MAX_VALUES:
@@ -62,8 +64,8 @@ class Table(Schedule):
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         builder.samples(values=self.values)
 
-    def _turns(self) -> list[int]:
-        return list(range(len(self.values)))
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return [*range(first, min(last, len(self.values))), last]
 
     def _stretched(self, factor: Fraction) -> Schedule:
         if factor == 1:
@@ -111,5 +113,5 @@ class Piecewise(Schedule):
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         builder.table(bounds=self.boundaries, values=self.values)
 
-    def _turns(self) -> list[int]:
-        return [0, *self.boundaries]
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        return within(self.boundaries, first, last)

@@ -64,12 +64,15 @@ class Shift(Schedule):
         self.schedule._emit(builder)
         builder.end_shift()
 
-    def _turns(self) -> list[int]:
-        turns = (min(step + self.steps, checks.MAX_STEP) for step in self.schedule._turns())
-        return [0, *(step for step in turns if step > 0)]
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        start, end = (min(max(step - self.steps, 0), checks.MAX_STEP) for step in (first, last))
+        return [max(first, min(step + self.steps, last)) for step in self.schedule._turns_within(start, end)]
 
     def _stretched(self, factor: Fraction) -> Schedule:
-        return self.schedule._stretched(factor).shift(round(self.steps * factor))
+        inner = self.schedule._stretched(factor)
+        if self.length is None or inner.length is None:
+            return inner.shift(round(self.steps * factor))
+        return inner.shift(max(round(self.length * factor), 1) - inner.length)
 
     def _extrapolated(self) -> Schedule:
         return self.schedule._extrapolated().shift(self.steps)
@@ -105,8 +108,9 @@ class Hold(Schedule):
         self.schedule._emit(builder)
         builder.end_hold()
 
-    def _turns(self) -> list[int]:
-        return [*(step for step in self.schedule._turns() if step < self.length), self.length]
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        turns = self.schedule._turns_within(min(first, self.length), min(last, self.length))
+        return [max(first, step) for step in turns]
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return Hold(self.schedule._stretched(factor), checks.scaled(self.length, factor))
@@ -153,8 +157,9 @@ class PerEpoch(Schedule):
         self.schedule._emit(builder)
         builder.end_floor()
 
-    def _turns(self) -> list[int]:
-        return [min(step * self.steps, checks.MAX_STEP) for step in self.schedule._turns()]
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        turns = self.schedule._turns_within(first // self.steps, last // self.steps)
+        return [max(first, step * self.steps) for step in turns]
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return PerEpoch(self.schedule, checks.scaled(self.steps, factor))
@@ -197,9 +202,11 @@ class Staircase(Schedule):
         self.schedule._emit(builder)
         builder.end_floor()
 
-    def _turns(self) -> list[int]:
-        below = {step // self.steps * self.steps for step in self.schedule._turns()}
-        return sorted(below | {min(step + self.steps, checks.MAX_STEP) for step in below})
+    def _turns_within(self, first: int, last: int) -> list[int]:
+        start, end = (step // self.steps * self.steps for step in (first, last))
+        below = {step // self.steps * self.steps for step in self.schedule._turns_within(start, end)}
+        stairs = below | {step + self.steps for step in below}
+        return sorted({max(first, min(step, last)) for step in stairs})
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return Staircase(self.schedule._stretched(factor), checks.scaled(self.steps, factor))

@@ -17,6 +17,11 @@ def parts(schedule: Schedule) -> Iterator[Schedule]:
                 yield one
 
 
+def size(schedule: Schedule) -> int:
+    """How many schedules a schedule is made of, itself included."""
+    return 1 + sum(map(size, parts(schedule)))
+
+
 def levels(schedule: Schedule) -> int:
     """How many schedules lie inside one another, the outermost included."""
     count, level = 0, [schedule]

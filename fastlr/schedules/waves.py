@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import ClassVar
 
 from fastlr import _core
 from fastlr.schedules import checks
-from fastlr.schedules.base import Schedule
-
-MAX_CYCLES = 4096  # that are written out one by one
+from fastlr.schedules.base import Schedule, within
+from fastlr.schedules.repeat import MAX_CYCLES, cycle_turns
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -88,9 +88,10 @@ class CosineCycles(Schedule):
         if self._repeats():
             builder.end_repeat()
 
-    def _turns(self) -> list[int]:
-        firsts = [first for first, _, _, _ in self._pieces()]
+    def _turns_within(self, first: int, last: int) -> list[int]:
         whole = math.ceil(self._exact() * self._count())
-        return sorted(
-            {step for border in [*firsts, whole] for step in (max(border - 1, 0), border)} | {checks.MAX_STEP}
-        )
+        borders = [*(begin for begin, _, _, _ in self._pieces()), whole]
+        turns = [step for border in borders for step in (border - 1, border)]
+        if self._repeats():
+            return cycle_turns(whole, None, first, last, partial(within, turns))
+        return within(turns, first, last)
