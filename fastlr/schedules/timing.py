@@ -10,6 +10,8 @@ from fastlr.schedules import checks
 from fastlr.schedules.base import ATOM, Schedule
 from fastlr.schedules.combine import text
 
+MAX_STAIRS = 4096  # that are looked at one by one for the extremes
+
 
 def require_schedule(schedule: Schedule) -> None:
     """Check the field that holds what a wrapper wraps."""
@@ -204,6 +206,8 @@ class Staircase(Schedule):
 
     def _turns_within(self, first: int, last: int) -> list[int]:
         start, end = (step // self.steps * self.steps for step in (first, last))
+        if end - start <= MAX_STAIRS * self.steps:  # all of them: they may meet each cycle of the schedule elsewhere
+            return [first, *range(start + self.steps, end + 1, self.steps)]
         below = {step // self.steps * self.steps for step in self.schedule._turns_within(start, end)}
         stairs = below | {step + self.steps for step in below}
         return sorted({max(first, min(step, last)) for step in stairs})
