@@ -20,7 +20,7 @@ def operand(value: object) -> Schedule | None:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
-        return Constant(float(value))
+        return Constant(checks.real("Constant value", value))
     return None
 
 
