@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from fractions import Fraction
 
 from mpmath import mp, mpf
 
 from fastlr.schedules import (
     Constant,
     Cosine,
+    CosineCycles,
     CosineRestarts,
     Cyclic,
     Exponential,
@@ -25,6 +28,7 @@ from fastlr.schedules import (
     NormalizedExponential,
     OneCycle,
     OneCycleMomentum,
+    PastEnd,
     PerEpoch,
     Piecewise,
     Polynomial,
@@ -42,7 +46,9 @@ from fastlr.schedules import (
     Table,
     Tanh,
     Warmup,
+    WithMomentum,
 )
+from fastlr.schedules.shapes import Ramp
 
 mp.dps = 50
 
@@ -121,11 +127,14 @@ def reference(s: Schedule, t: int) -> mpf:
         case Staircase():
             return reference(s.schedule, t - t % s.steps)
         case Repeat():
-            assert s.growth == 1.0
-            assert s.schedule.length is not None
-            turn = t // s.schedule.length
-            turn = turn if s.times is None else min(turn, s.times - 1)
-            return reference(s.schedule, t - turn * s.schedule.length) * mpf(s.decay) ** turn
+            return repeated(s, t)
+        case WithMomentum():
+            return reference(s.schedule, t)
+        case PastEnd():
+            assert t <= s.length
+            return reference(s.schedule, t)
+        case CosineCycles():
+            return cosine_cycles(s, t)
         case Sequence():
             return in_sequence(s, t)
     raise AssertionError(f"no formula for {s!r}")
@@ -154,6 +163,29 @@ def restarts(s: CosineRestarts, t: int) -> mpf:
         if over
         else between(mpf(s.start) * mpf(s.decay) ** cycle, s.end, (1 - mp.cos(mp.pi * (t - begin) / length)) / 2)
     )
+
+
+def repeated(s: Repeat, t: int) -> mpf:
+    """Equal cycles by division, growing ones of a ramp one by one."""
+    assert s.schedule.length is not None
+    if s.growth == 1.0:
+        turn = t // s.schedule.length
+        turn = turn if s.times is None else min(turn, s.times - 1)
+        return reference(s.schedule, t - turn * s.schedule.length) * mpf(s.decay) ** turn
+    assert isinstance(s.schedule, Ramp)
+    end, length, turn, begin, after = mpf(0), mpf(s.schedule.length), -1, 0, 0
+    while t >= after and turn + 1 != s.times:
+        begin, end, length, turn = after, end + length, length * mpf(s.growth), turn + 1
+        after = round(end)
+    return reference(dataclasses.replace(s.schedule, length=after - begin), t - begin) * mpf(s.decay) ** turn
+
+
+def cosine_cycles(s: CosineCycles, t: int) -> mpf:
+    """The cycle is the ratio of small whole numbers that it was rounded from."""
+    ratio = Fraction(s.cycle).limit_denominator(4096)
+    assert float(ratio) == s.cycle
+    x = Fraction(t) / ratio % (2 if s.mirror else 1)
+    return between(s.start, s.end, (1 - mp.cos(mp.pi * x.numerator / x.denominator)) / 2)
 
 
 def cyclic(s: Cyclic, t: int) -> mpf:

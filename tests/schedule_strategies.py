@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from fastlr.schedules import (
     Constant,
     Cosine,
+    CosineCycles,
     CosineRestarts,
     Cyclic,
     Exponential,
@@ -69,6 +70,7 @@ endless = st.one_of(
     st.builds(InverseTime, values, positive),
     st.builds(Line, values, values, lengths),
     st.builds(CosineRestarts, values, values, lengths, st.sampled_from([1.0, 2.0]), factors),
+    st.builds(CosineCycles, values, values, st.fractions(1, 1000, max_denominator=60).map(float), st.booleans()),
     st.builds(Cyclic, values, values, lengths, lengths, st.sampled_from(["triangular", "triangular2"])),
     st.builds(Cyclic, values, values, lengths, mode=st.just("exp_range"), gamma=factors),
 )
@@ -88,7 +90,7 @@ def combined(parts: st.SearchStrategy[Schedule]) -> st.SearchStrategy[Schedule]:
         st.tuples(parts, values).map(lambda pair: pair[0] - pair[1]),
         st.tuples(parts, st.integers(0, 10**6)).map(lambda pair: pair[0].shift(pair[1])),
         st.tuples(parts, lengths).map(lambda pair: pair[0].hold(pair[1])),
-        st.tuples(parts, lengths).map(lambda pair: pair[0].per_epoch(pair[1])),
+        st.tuples(parts, st.integers(1, 200)).map(lambda pair: pair[0].per_epoch(pair[1])),
         st.tuples(parts, lengths).map(lambda pair: pair[0].floor(pair[1])),
         st.tuples(finite, st.integers(1, 5), factors).map(lambda three: three[0].repeat(three[1], decay=three[2])),
     )

@@ -67,6 +67,7 @@ def test_clip(s: Schedule, x: float, y: float) -> None:
 
 @given(schedules, lengths, lengths)
 def test_epochs(s: Schedule, n: int, m: int) -> None:
+    assume(s.length is None or s.length * n * m <= 2**53)
     assert s.per_epoch(n)(STEPS).tolist() == s(STEPS // n).tolist()
     assert same(s.per_epoch(n).per_epoch(m), s.per_epoch(n * m))
     assert s.floor(n)(STEPS).tolist() == s(STEPS // n * n).tolist()
@@ -95,6 +96,7 @@ def test_repeat(s: Schedule, times: int, decay: float) -> None:
     np.testing.assert_allclose(s.repeat(times, decay=decay)(STEPS), s(STEPS - last * s.length) * powers, rtol=1e-12)
     assert s.repeat(2).repeat(3).length == s.repeat(6).length
     assert same(s.repeat(2).repeat(), s.repeat())
+    assert same(s.repeat().shift(-s.length), s.repeat())
 
 
 @given(st.integers(1, 1000), st.integers(1, 8))

@@ -5,12 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mpmath import mpf
 from schedule_reference import interesting_steps, reference
+from schedule_strategies import single
 
 from fastlr.schedules import (
     Constant,
     Cosine,
+    CosineCycles,
     CosineRestarts,
     Cyclic,
     Exponential,
@@ -135,6 +139,16 @@ def test_oracle(name: str, length: int) -> None:
     assert evaluate([s], np.array(steps)).tolist() == [values]
 
 
+@settings(max_examples=500)
+@given(single, st.lists(st.integers(0, 10**7), min_size=1, max_size=10))
+def test_oracle_at_random(s: Schedule, steps: list[int]) -> None:
+    largest = max(abs(s.start_value), abs(s.end_value), abs(s.minimum_value))
+    largest = max(largest, abs(s.peak)) if math.isfinite(s.peak) else largest
+    for t in [*steps, 0, s.length or 0]:
+        want = reference(s, t)
+        assert abs(s(t) - want) <= mpf(1e-13) * max(mpf(largest), abs(want)), (t, s(t), want)
+
+
 # (schedule, the steps and exact values of its end points)
 END_POINTS = [
     (lambda n: Linear(0.1, 0.3, n), lambda n: {0: 0.1, n: 0.3, n + 1: 0.3}),
@@ -146,6 +160,20 @@ END_POINTS = [
     (lambda n: MultiStep(0.1, [n], 0.3), lambda n: {n - 1: 0.1, n: 0.1 * 0.3}),
     (lambda n: Warmup(0.1, n), lambda n: {n - 1: 0.1, n: 0.1, 2**63 - 1: 0.1}),
     (lambda n: Warmup(0.3, n) >> Cosine(0.3, 0.0, n), lambda n: {n - 1: 0.3, n: 0.3, 2 * n: 0.0, 2 * n + 1: 0.0}),
+    (lambda n: Power(0.1, 0.7, n, 0.3), lambda n: {0: 0.1, n: 0.7, 2**63 - 1: 0.7}),
+    (lambda n: Geometric(0.1, 0.7, n), lambda n: {0: 0.1, n: 0.7, 2**63 - 1: 0.7}),
+    (lambda n: Logarithmic(0.1, 0.7, n), lambda n: {0: 0.1, n: 0.7, 2**63 - 1: 0.7}),
+    (lambda n: NormalizedExponential(0.1, 0.7, n), lambda n: {n: 0.7, n + 1: 0.7, 2**63 - 1: 0.7}),
+    (lambda n: Cosine(0.1, 0.7, n, k=1.7), lambda n: {0: 0.1, n: 0.7, n + 1: 0.7}),
+    (lambda n: Polynomial(0.1, 0.7, n, 0.3, k=1.7), lambda n: {0: 0.1, n: 0.7, n + 1: 0.7}),
+    (lambda n: Line(0.1, 0.7, n), lambda n: {0: 0.1, n: 0.7}),
+    (lambda n: InverseSqrt(0.1, n), lambda n: {0: 0.1, 3 * n: 0.05}),
+    (lambda n: InverseTime(0.1, 1.0 / n), lambda n: {0: 0.1, n: 0.05}),
+    (lambda n: CosineRestarts(0.1, 0.7, n, cycles=3), lambda n: {0: 0.1, n: 0.1, 2 * n: 0.1, 3 * n: 0.7}),
+    (lambda n: CosineRestarts(0.1, 0.0, n, decay=0.5), lambda n: {0: 0.1, n: 0.05, 2 * n: 0.025}),
+    (lambda n: CosineRestarts(0.1, 0.7, n, growth=2, cycles=3), lambda n: {n: 0.1, 3 * n: 0.1, 7 * n: 0.7}),
+    (lambda n: CosineCycles(0.1, 0.7, n, mirror=True), lambda n: {0: 0.1, n: 0.7, 2 * n: 0.1, 3 * n: 0.7}),
+    (lambda n: Cyclic(0.1, 0.7, n, n + 1), lambda n: {0: 0.1, n: 0.7, 2 * n + 1: 0.1, 3 * n + 1: 0.7}),
     (lambda n: OneCycle(0.1, n + 1), lambda n: {n: 0.1 / 25.0 / 1e4, n + 1: 0.1 / 25.0 / 1e4}),
 ]
 

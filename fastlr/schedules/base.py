@@ -130,9 +130,9 @@ class Schedule(Operators, ABC):
     def peak(self) -> float:
         """The largest value over all steps from 0 on, infinity if it grows without end.
 
-        Exact for single schedules, sequences, shifts and where all operands of ``*`` and ``+`` but one are constant.
-        Other products and sums are looked at where an operand turns, at 4096 steps between, and at every step near the
-        largest of these.
+        Exact for single schedules, in sequence, repeated or in another time, and where all operands of ``*`` and ``+``
+        but one are constant. Other products and sums are looked at where an operand turns, at 4096 steps between, and
+        at every step near the largest of these.
 
         >>> from fastlr.schedules import OneCycle
         >>> OneCycle(max_lr=0.5, total_steps=10).peak

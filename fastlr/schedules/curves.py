@@ -121,6 +121,8 @@ class NormalizedExponential(Ramp):
 
     Formula: ``end + (start - end) * (ratio**u - ratio) / (1 - ratio)``.
 
+    Near ratio 1 digits are lost: values are good to about ``1e-16 / abs(1 - ratio)`` of the largest.
+
     Raises ValueError for values that are not finite, a length below 1, a ratio that is not above 0 or is 1.
     Source: Megatron-Core's WSD "exponential", ``2 * 0.5**u - 1``, is ratio 0.5; timm's exponential WSD decay.
 

@@ -55,11 +55,13 @@ def cycle_turns(
 def in_cycles(make: Callable[[int, int], Schedule], borders: list[int]) -> Schedule:
     """``make(i, steps)`` for each cycle, one after the other."""
     cycles: list[Schedule] = []
+    parts = 0
     for i, (start, end) in enumerate(itertools.pairwise(borders)):
         if end <= start:
             raise ValueError(f"A cycle has no step: cycle {i}, from {start} to {end}. Use fewer or longer cycles.")
         cycles.append(make(i, end - start))
-        if i == 0 and tree.size(cycles[0]) * (len(borders) - 1) > MAX_PARTS:
+        parts += tree.size(cycles[-1])
+        if parts > MAX_PARTS:
             raise ValueError(f"The cycles have too many parts: over {MAX_PARTS}. Use fewer cycles, or one table.")
     return cycles[0] if len(cycles) == 1 else Sequence(tuple(cycles))
 
