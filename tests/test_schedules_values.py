@@ -51,7 +51,9 @@ LENGTHS = [1, 2, 3, 31, 257, 1048583, 10**9 + 7]
 WIDE: dict[str, Callable[[int], Schedule]] = {
     "line": lambda n: Line(0.1, 0.1 + 1e-9, n),
     "cosine_k": lambda n: Cosine(0.1, 0.01, n, k=1.7),
-    "polynomial_k": lambda n: Polynomial(0.1, 0.01, n, 2.5, k=0.6),
+    "polynomial_k_root": lambda n: Polynomial(0.1, 1e-8, n, 0.1, k=0.1),
+    "polynomial_k_late": lambda n: Polynomial(0.1, 0.0, n, 0.3, k=7.0),
+    "polynomial_k": lambda n: Polynomial(0.1, 0.01, n, 0.5, k=0.6),
     "power": lambda n: Power(0.1, 0.0, n, 0.5),
     "power_3.3": lambda n: Power(0.001, 0.2, n, 3.3),
     "tanh": lambda n: Tanh(0.1, 0.001, n),

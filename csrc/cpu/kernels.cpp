@@ -45,8 +45,8 @@ bool write_times(const StepSpan& steps, int64_t begin, int32_t count, int64_t* t
   const int64_t* array = steps.array;
   const int64_t stride = steps.stride;
   if (array == nullptr) {
-    const int64_t first = steps.first + begin * stride;
-    for (int32_t i = 0; i < count; ++i) times[i] = first + i * stride;
+    uint64_t t = static_cast<uint64_t>(steps.first + begin * stride);  // may pass the last int64 after the last step
+    for (int32_t i = 0; i < count; ++i, t += static_cast<uint64_t>(stride)) times[i] = static_cast<int64_t>(t);
     return stride >= 0;
   }
   int32_t falls = 0;
@@ -73,7 +73,7 @@ int64_t evaluate_blocks(const ::fastlr::schedule::ProgramView& program, const St
     const bool rising = write_times(steps, begin, count, block.times());
     double* values = target(begin);
     block.run(count, rising, values);
-    missing += count_missing(values, count);
+    if (program.partial) missing += count_missing(values, count);
     done(begin, count, values);
   }
   return missing;

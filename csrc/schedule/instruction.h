@@ -75,6 +75,7 @@ struct ProgramView {
   int32_t size;
   const int64_t* bounds;
   const double* values;
+  bool partial;  // there may be steps without a value
 };
 
 }  // namespace schedule

@@ -64,20 +64,28 @@ FASTLR_HD inline double power_of_two(double n) {
   return double_of((bits_of(n + kRound) - bits_of(kRound) + 1023u) << 52);
 }
 
+// (2^x - 1) / x for x in [-1/2, 1/2].
+FASTLR_HD inline double exp2_slope(double x) {
+  return horner(x, 0x1.62e42fefa39efp-1, 0x1.ebfbdff82c598p-3, 0x1.c6b08d704a0c2p-5, 0x1.3b2ab6fba1ddap-7,
+                0x1.5d87fe78a5276p-10, 0x1.430913096fe6bp-13, 0x1.ffcbfc670dd82p-17, 0x1.62bfd4774c4c2p-20,
+                0x1.b524fae606540p-24, 0x1.e6063fbfea44dp-28, 0x1.e9d3fe7bb0db4p-32);
+}
+
 // 2^(high + low) for a |low| far below 1; 0, subnormals and infinity come out as IEEE rounding has them.
 FASTLR_HD inline double exp2(double high, double low) {
   const double limited = high > 1100.0 ? 1100.0 : (high < -1100.0 ? -1100.0 : high);
   const double n = (limited + kRound) - kRound;
   const double fraction = (limited - n) + (limited == high ? low : 0.0);
-  const double mantissa =
-      fma(fraction,
-          horner(fraction, 0x1.62e42fefa39efp-1, 0x1.ebfbdff82c598p-3, 0x1.c6b08d704a0c2p-5, 0x1.3b2ab6fba1ddap-7,
-                 0x1.5d87fe78a5276p-10, 0x1.430913096fe6bp-13, 0x1.ffcbfc670dd82p-17, 0x1.62bfd4774c4c2p-20,
-                 0x1.b524fae606540p-24, 0x1.e6063fbfea44dp-28, 0x1.e9d3fe7bb0db4p-32),
-          1.0);
+  const double mantissa = fma(fraction, exp2_slope(fraction), 1.0);
   // In two factors, so that only the last product can round or overflow.
   const double half = (n * 0.5 + kRound) - kRound;
   return mantissa * power_of_two(half) * power_of_two(n - half);
+}
+
+// log2((1 + s) / (1 - s)) for |s| <= 3 - 2 * sqrt(2).
+FASTLR_HD inline double log2_ratio(double s) {
+  return s * horner(s * s, 0x1.71547652b82fep+1, 0x1.ec709dc3a047dp-1, 0x1.2776c50ee39a4p-1, 0x1.a61762d699b46p-2,
+                    0x1.484afb77d8797p-2, 0x1.0ca160eda205bp-2, 0x1.c46df723fd2ebp-3, 0x1.b594042f590e9p-3);
 }
 
 struct Log2 {
@@ -90,10 +98,7 @@ FASTLR_HD inline Log2 log2(double x) {
   const uint64_t root_half = 0x3fe6a09e667f3bcdu;
   const uint64_t exponent = (bits_of(x) - root_half + 0x3ff0000000000000u) >> 52;  // plus 1023
   const double m = double_of(bits_of(x) - ((exponent - 1023u) << 52));
-  const double s = (m - 1.0) / (m + 1.0);
-  const double part =
-      s * horner(s * s, 0x1.71547652b82fep+1, 0x1.ec709dc3a047dp-1, 0x1.2776c50ee39a4p-1, 0x1.a61762d699b46p-2,
-                 0x1.484afb77d8797p-2, 0x1.0ca160eda205bp-2, 0x1.c46df723fd2ebp-3, 0x1.b594042f590e9p-3);
+  const double part = log2_ratio((m - 1.0) / (m + 1.0));
   const double whole = to_double(static_cast<int64_t>(exponent)) - 1023.0;
   const double high = whole + part;
   return {high, part - (high - whole)};
@@ -106,6 +111,13 @@ FASTLR_HD inline double pow(double x, double power) {
   const double high = power * log.high;
   const double value = exp2(high, fma(power, log.high, -high) + power * log.low);
   return normal ? value : 0.0;
+}
+
+// 1 - (1 - x)^power for x in [0, 1/2], which keeps the digits of a small x.
+FASTLR_HD inline double pow_complement(double x, double power) {
+  const double exponent = power * log2_ratio(x / (x - 2.0));
+  const bool near = x <= 0.25 && exponent >= -0.5;
+  return near ? -(exponent * exp2_slope(exponent)) : 1.0 - pow(1.0 - x, power);
 }
 
 }  // namespace schedule

@@ -1,5 +1,6 @@
 #include "schedule/program.h"
 
+#include <algorithm>
 #include <string>
 
 #include "schedule/require.h"
@@ -7,6 +8,24 @@
 namespace fastlr {
 namespace schedule {
 namespace {
+
+// Whether NaN can come out of the instruction: by itself, or because what it combines may be infinite. Everything else
+// stays between finite numbers, or grows to infinity.
+bool may_lack_value(const Instruction& instruction) {
+  switch (instruction.op) {
+    case Op::line:
+    case Op::multiply:
+    case Op::add:
+    case Op::divide:
+    case Op::until:
+      return true;
+    case Op::exponential:
+    case Op::staircase:
+      return instruction.start == 0.0;
+    default:
+      return false;
+  }
+}
 
 // The index of the first element that was added.
 template <class T>
@@ -169,7 +188,9 @@ Program ProgramBuilder::build() const {
           text(value_count_) + " values, " + text(scopes_.size()) + " open scopes",
           "Leave exactly one value and close what was begun.");
   }
-  return program_;
+  Program program = program_;
+  program.partial_ = std::any_of(program.code_.begin(), program.code_.end(), may_lack_value);
+  return program;
 }
 
 }  // namespace schedule

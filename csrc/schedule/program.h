@@ -28,7 +28,7 @@ struct Decay {
 class Program {
  public:
   ProgramView view() const {
-    return {code_.data(), static_cast<int32_t>(code_.size()), bounds_.data(), values_.data()};
+    return {code_.data(), static_cast<int32_t>(code_.size()), bounds_.data(), values_.data(), partial_};
   }
   const std::vector<Instruction>& code() const { return code_; }
   const std::vector<int64_t>& bounds() const { return bounds_; }
@@ -41,6 +41,7 @@ class Program {
   std::vector<Instruction> code_;
   std::vector<int64_t> bounds_;
   std::vector<double> values_;
+  bool partial_ = false;
 };
 
 // Operands come before their operator. Each shape leaves one value, each piece or shift encloses exactly one.

@@ -34,9 +34,12 @@ FASTLR_HD inline Phase phase_at(const Instruction& span, int64_t t) {
   return {(part > 0.0 ? part : 0.0) / span.length, done - left};
 }
 
+// The phase whose part done is raised to the warp; each half keeps the digits of its smaller part.
 FASTLR_HD inline Phase warped(const Instruction& span, const Phase& phase) {
-  const double done = pow(phase.done(), span.warp);
-  return {done < 0.5 ? done : 1.0 - done, done - 0.5};
+  const double raised = pow(phase.done(), span.warp);
+  const double left = phase.early() ? 1.0 - raised : pow_complement(phase.small, span.warp);
+  const double done = phase.early() ? raised : 1.0 - left;
+  return {done < left ? done : left, done - left};
 }
 
 // Exact at both ends, since a weight of 0 adds nothing.

@@ -105,6 +105,12 @@ void test_missing_values() {
     CHECK(values[299] == 2.0 && std::isnan(values[300]));
     CHECK(std::isnan(table->evaluate_one(program.view(), 300)));
   }
+  ProgramBuilder product;  // 0 times what has grown to infinity
+  product.exponential({1.0, 4.0, 1.0}, false);
+  product.constant(0.0);
+  product.combine(Op::multiply);
+  const Program endless = product.build();
+  CHECK(fastlr::kernels().evaluate(endless.view(), {nullptr, 0, 1, 1000}, values.data()) == 1000 - 512);
 }
 
 void test_elementary_functions() {
@@ -118,6 +124,11 @@ void test_elementary_functions() {
     const double low = half(generator) * 1e-13;
     const long double power = std::exp2(static_cast<long double>(y) + low);
     CHECK(std::fabs(arithmetic::exp2(y, low) - power) <= 2e-16L * power);
+
+    const double small = std::ldexp(half(generator), -static_cast<int>(random_between(0, 50)));
+    const double exponent_of = 0.05 + std::fabs(random_value()) * 4.0;
+    const long double complement = -std::expm1(exponent_of * std::log1p(-static_cast<long double>(small)));
+    CHECK(std::fabs(arithmetic::pow_complement(small, exponent_of) - complement) <= 3e-15L * complement);
 
     const double x = std::ldexp(0.5 + half(generator), static_cast<int>(random_between(-1000, 1000)));
     const arithmetic::Log2 log = arithmetic::log2(x);
