@@ -49,6 +49,17 @@ def training_table(cases: list[dict[str, Any]]) -> str:
     return table(header, lines)
 
 
+def batch_figure(batch: dict[str, Any], options: str) -> str:
+    sides = batch["sides"]
+    theirs = ", ".join(f"{name} {sides[name]['ratio']['median']:.1f}" for name in ("optax", "NumPy"))
+    stepping = f"{sides[SCHEDULER]['ratio']['median']:.0f}"
+    filled = f"{sides['memory filled']['ratio']['median']:.2f}"
+    return (
+        f"{sides['fastlr']['ns']['median']:.2f} ns a value; times as long: {theirs}, torch's stepping {stepping}, "
+        f"filling the memory {filled} (`python bench/schedule_batch.py{options}`)"
+    )
+
+
 def single_figures(fused: dict[str, Any], scalar: dict[str, Any], importing: dict[str, Any]) -> str:
     """What the smaller benches found, as a list."""
     alone = ", ".join(f"`{case['name']}` {ratio(rows_of(case), 'torch fused')}" for case in fused["cases"])
@@ -71,12 +82,21 @@ def section() -> str:
         for name in ("bench", "fused", "schedule_scalar", "import_time")
     )
     facts = bench["machine"]
+    batch, narrow = (
+        json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("schedule_batch", "schedule_batch_50000")
+    )
+    batches = (
+        f"- 1024 mixed schedules at 100 000 steps: {batch_figure(batch, '')}.\n"
+        f"- The same in rows of 50 000 steps, so that NumPy's temporaries stay in the cache: "
+        f"{batch_figure(narrow, ' --width 50000')}.\n"
+    )
     training = [case for case in bench["cases"] if case["rows"][0]["share"] is not None]
     steps = [case for case in bench["cases"] if case["rows"][0]["share"] is None]
     return (
         f"{facts['cpu']}, {facts['cores']} cores, {facts['instructions_fastlr']}, {facts['system']}, Python "
         f"{facts['python']}, torch {facts['torch']}, {facts['threads']} threads, load {facts['load']} before the run."
-        f"\n\n{steps_table(steps)}\n\n{training_table(training)}\n\n{single_figures(fused, scalar, importing)}"
+        f"\n\n{steps_table(steps)}\n\n{training_table(training)}\n\n{single_figures(fused, scalar, importing)}{batches}"
     )
 
 

@@ -42,8 +42,9 @@ void translate(std::exception_ptr pending) {
 }
 
 [[noreturn]] void refuse_missing(int64_t step) {
-  fastlr::raise(ErrorKind::value, "A schedule has no value", "step " + std::to_string(step),
-                "It has ended there, or divides by 0: make it longer, or let it hold its last value.");
+  fastlr::raise(
+      ErrorKind::value, "A schedule has no value", "step " + std::to_string(step),
+      "It has ended, divides by 0 or multiplies 0 by infinity: make it longer, or let it hold its last value.");
 }
 
 double evaluate_one(const Program& program, py::handle step) {

@@ -135,6 +135,6 @@ def assert_unchanged(optimizer: torch.optim.Optimizer, before: tuple[Any, Any, A
     assert saved.keys() == before[1].keys()
     assert_same_bits(saved.values(), before[1].values(), "buffer")
     counts = ("step_count", "held_steps")
-    for now, then in zip(options, before[2], strict=True):
-        names = now.keys() | then.keys() if groups else counts
-        assert {name: now.get(name) for name in names} == {name: then.get(name) for name in names}
+    for present, earlier in zip(options, before[2], strict=True):
+        names = present.keys() | earlier.keys() if groups else counts
+        assert {name: present.get(name) for name in names} == {name: earlier.get(name) for name in names}

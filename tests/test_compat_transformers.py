@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastlr import compat
 
 transformers = pytest.importorskip("transformers", reason="needs the extra 'integrations'")
-optimization = pytest.importorskip("transformers.optimization")
+optimization = pytest.importorskip("transformers.optimization", reason="needs the extra 'integrations'")
 
 WARM = {"num_warmup_steps": 12, "num_training_steps": 70}
 TYPES = ("linear", "cosine", "1-sqrt")

@@ -1,7 +1,6 @@
 """State dicts of fastlr.LRScheduler: plain, loadable in any order with the optimizer's, exact from any update on."""
 
 import copy
-import io
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from driven_cases import single
+from files import through_a_file
 from sgd_spy import Spy, applied_rates, groups
 
 import fastlr
@@ -50,14 +50,6 @@ class Run:
 
     def states(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return through_a_file(self.optimizer.state_dict()), through_a_file(self.scheduler.state_dict())
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
 
 
 def optimizer_first(make: Any, given: Any, states: Any) -> Run:

@@ -1,13 +1,13 @@
 """The state of ReduceOnPlateau in checkpoints and copies; rules, states and metrics that are refused."""
 
 import copy
-import io
 import math
 import pickle
 from typing import Any
 
 import pytest
 import torch
+from files import through_a_file
 from plateau_cases import SIDES, WARM, WORSE, ours, theirs
 from sgd_spy import applied_rates
 from torch.distributed.checkpoint.state_dict import (
@@ -20,14 +20,6 @@ import fastlr
 from fastlr import schedules
 from fastlr.schedules import ReduceOnPlateau
 from fastlr.schedules.plateau import PlateauState
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
 
 
 @pytest.mark.parametrize("at", range(7))

@@ -1,12 +1,12 @@
 """State dicts: to and from torch, through files read with weights_only=True, under every mix of schedules."""
 
 import copy
-import io
 import warnings
 from typing import Any
 
 import pytest
 import torch
+from files import through_a_file
 from sgd_cases import (
     assert_same_state,
     filled,
@@ -39,14 +39,6 @@ def train(optimizer: torch.optim.Optimizer, steps: range) -> None:
             late = index == 3 and step < 4
             param.grad = None if late else gradient_like(param, 100 * index + step)
         optimizer.step()
-
-
-def through_a_file(state: dict[str, Any]) -> dict[str, Any]:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
 
 
 def copy_parameters(source: torch.optim.Optimizer, target: torch.optim.Optimizer) -> None:

@@ -19,11 +19,8 @@ from fastlr.schedules import (
     Cosine,
     InverseSqrt,
     InverseTime,
-    Linear,
     MultiStep,
-    NormalizedExponential,
     Polynomial,
-    Power,
     ReduceOnPlateau,
     Schedule,
     Step,
@@ -31,6 +28,7 @@ from fastlr.schedules import (
     Tanh,
     checks,
     maximum,
+    recipes,
 )
 
 __all__ = [
@@ -283,11 +281,5 @@ def decay_shape(
         weight = function("decay_fn", name)
         weights = [weight(t / steps) for t in range(tabulable("decay_t", steps) + 1)]
         return Table(tuple(end + (start - end) * weight for weight in weights))
-    shapes: dict[str, Callable[[], Schedule]] = {
-        "linear": lambda: Linear(start, end, steps),
-        "1-sqrt": lambda: Power(start, end, steps, 0.5),
-        "cosine": lambda: Cosine(start, end, steps),
-        "power": lambda: Power(start, end, steps, power),
-        "exp": lambda: NormalizedExponential(start, end, steps, ratio),
-    }
-    return shapes[option("decay_fn", name, tuple(shapes))]()
+    option("decay_fn", name, ("linear", "1-sqrt", "cosine", "power", "exp"))
+    return recipes.decay_shape("exponential" if name == "exp" else name, start, end, steps, power, ratio)

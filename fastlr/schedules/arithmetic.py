@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 from fastlr import _core
@@ -11,6 +10,7 @@ from fastlr.schedules import checks
 from fastlr.schedules.base import POWER, PRODUCT, Schedule
 from fastlr.schedules.combine import Combination, flatten, is_number, text
 from fastlr.schedules.operators import operands
+from fastlr.schedules.wrapper import Wrapper, require_schedule
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -141,7 +141,7 @@ def maximum(*values: Schedule | float) -> Schedule:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PowerOf(Schedule):
+class PowerOf(Wrapper):
     """A schedule raised to a power, step by step; written ``s ** power``.
 
     Formula: ``schedule(t) ** power``.
@@ -160,27 +160,15 @@ class PowerOf(Schedule):
     power: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"PowerOf schedule is no schedule: {self.schedule!r}. Wrap numbers in Constant.")
+        require_schedule(self)
         checks.positive_reals(self, "power")
         if self.schedule.minimum_value < 0.0:
             raise ValueError(f"The schedule goes below 0: {self.schedule!r}. Raise one that does not to a power.")
         _ = self.program
 
-    @property
-    def length(self) -> int | None:
-        """The schedule's length."""
-        return self.schedule.length
-
     def _emit(self, builder: _core.ProgramBuilder) -> None:
         self.schedule._emit(builder)
         builder.raise_to(power=self.power)
-
-    def _turns_within(self, first: int, last: int) -> list[int]:
-        return self.schedule._turns_within(first, last)
-
-    def _stretched(self, factor: Fraction) -> Schedule:
-        return PowerOf(self.schedule._stretched(factor), self.power)
 
     def __repr__(self) -> str:
         return f"{text(self.schedule, POWER + 1)} ** {self.power!r}"

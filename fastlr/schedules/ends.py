@@ -9,11 +9,11 @@ from fastlr import _core
 from fastlr.schedules import checks
 from fastlr.schedules.base import ATOM, Schedule
 from fastlr.schedules.combine import text
-from fastlr.schedules.timing import require_schedule
+from fastlr.schedules.wrapper import Wrapper, require_schedule
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PastEnd(Schedule):
+class PastEnd(Wrapper):
     """A schedule without values past its end; written ``s.past_end("error")``.
 
     Formula: ``schedule(t)`` for ``t <= length``; ValueError at later steps, also in an optimizer's step.
@@ -49,9 +49,6 @@ class PastEnd(Schedule):
     def _turns_within(self, first: int, last: int) -> list[int]:
         return self.schedule._turns_within(min(first, self.length), min(last, self.length))
 
-    def _stretched(self, factor: Fraction) -> Schedule:
-        return PastEnd(self.schedule._stretched(factor), self.mode)
-
     def _extrapolated(self) -> Schedule:
         return self.schedule._extrapolated()
 
@@ -60,7 +57,7 @@ class PastEnd(Schedule):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class WithMomentum(Schedule):
+class WithMomentum(Wrapper):
     """A rate together with the momentum of the same recipe.
 
     Formula: the values are those of `schedule`; ``momentum`` is a schedule of its own, to be given to an optimizer as
@@ -83,17 +80,6 @@ class WithMomentum(Schedule):
         if not isinstance(self.momentum, Schedule):
             raise TypeError(f"WithMomentum momentum is no schedule: {self.momentum!r}. Wrap numbers in Constant.")
         _ = self.program
-
-    @property
-    def length(self) -> int | None:
-        """The rate's length."""
-        return self.schedule.length
-
-    def _emit(self, builder: _core.ProgramBuilder) -> None:
-        self.schedule._emit(builder)
-
-    def _turns_within(self, first: int, last: int) -> list[int]:
-        return self.schedule._turns_within(first, last)
 
     def _stretched(self, factor: Fraction) -> Schedule:
         return WithMomentum(self.schedule._stretched(factor), self.momentum._stretched(factor))

@@ -189,8 +189,8 @@ class Operators:
         >>> Linear(start=1.0, end=0.5, length=2).past_end("error")(3)
         Traceback (most recent call last):
         ...
-        ValueError: A schedule has no value: step 3. It has ended there, or divides by 0: make it longer, or let it \
-hold its last value.
+        ValueError: A schedule has no value: step 3. It has ended, divides by 0 or multiplies 0 by infinity: \
+make it longer, or let it hold its last value.
         """
         from fastlr.schedules.ends import PastEnd
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NamedTuple
 
-from fastlr import _core
 from fastlr.schedules import checks, tree
 from fastlr.schedules.base import Schedule
 from fastlr.schedules.operators import operand
+from fastlr.schedules.wrapper import Wrapper
 
 
 class PlateauState(NamedTuple):
@@ -36,7 +34,7 @@ class PlateauState(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ReduceOnPlateau(Schedule):
+class ReduceOnPlateau(Wrapper):
     """A schedule that is multiplied by `factor` each time a reported metric has stopped improving.
 
     The schedule itself is pure: its values are those of `schedule` (a number is constant). What the reports did to it
@@ -98,11 +96,6 @@ class ReduceOnPlateau(Schedule):
             raise ValueError(f"ReduceOnPlateau schedule has no peak: {inner!r}. Give it an end with hold(length).")
         _ = self.program
 
-    @property
-    def length(self) -> int | None:
-        """The schedule's length."""
-        return self.schedule.length
-
     def fresh(self) -> PlateauState:
         """The state before the first metric."""
         return PlateauState(1.0, math.inf if self.mode == "min" else -math.inf, 0, 0)
@@ -120,18 +113,6 @@ class ReduceOnPlateau(Schedule):
         if not old - new > self.eps:
             return scale
         return scale * self.factor if new > self.min_lr else new / peak
-
-    def _emit(self, builder: _core.ProgramBuilder) -> None:
-        self.schedule._emit(builder)
-
-    def _turns_within(self, first: int, last: int) -> list[int]:
-        return self.schedule._turns_within(first, last)
-
-    def _stretched(self, factor: Fraction) -> Schedule:
-        return dataclasses.replace(self, schedule=self.schedule._stretched(factor))
-
-    def _extrapolated(self) -> Schedule:
-        return dataclasses.replace(self, schedule=self.schedule._extrapolated())
 
 
 def observe(rule: ReduceOnPlateau, state: PlateauState, metric: float, peak: float) -> PlateauState:

@@ -11,7 +11,7 @@ from fastlr import _core
 from fastlr.schedules import checks, tree
 from fastlr.schedules.base import ATOM, Schedule
 from fastlr.schedules.combine import Sequence, text
-from fastlr.schedules.timing import require_schedule
+from fastlr.schedules.wrapper import require_schedule
 
 MAX_CYCLES = 4096  # that are written out one by one
 MAX_PARTS = 65536  # of them together: more than a program has instructions

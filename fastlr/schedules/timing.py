@@ -9,15 +9,9 @@ from fastlr import _core
 from fastlr.schedules import checks
 from fastlr.schedules.base import ATOM, Schedule
 from fastlr.schedules.combine import text
+from fastlr.schedules.wrapper import require_schedule
 
 MAX_STAIRS = 4096  # that are looked at one by one for the extremes
-
-
-def require_schedule(schedule: Schedule) -> None:
-    """Check the field that holds what a wrapper wraps."""
-    inner = schedule.schedule  # type: ignore[attr-defined]
-    if not isinstance(inner, Schedule):
-        raise TypeError(f"{checks.label(schedule, 'schedule')} is no schedule: {inner!r}. Wrap numbers in Constant.")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
