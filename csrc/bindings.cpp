@@ -11,6 +11,7 @@
 #include "check.h"
 #include "cpu/evaluate.h"
 #include "schedule/program.h"
+#include "tensor/cuda.h"
 #include "tensor/dlpack.h"
 #include "tensor/gather.h"
 
@@ -208,16 +209,34 @@ void bind_schedules(py::module_& module) {
 void bind_steps(py::module_& module) {
   using fastlr::SgdStep;
 
-  py::class_<SgdStep>(module, "SgdStep", "What one optimizer's step reads and updates; holds nothing between steps.")
+  py::class_<SgdStep>(module, "SgdStep", "What one optimizer's step reads and updates, and its state on GPUs.")
       .def(py::init<>())
       .def("prepare", &SgdStep::prepare, arg("groups"), arg("state"), arg("unwritten"),
            "Reads and checks every tensor; None, or what torch's own operators have to update.")
       .def("finish", &SgdStep::finish, "Updates, counts, writes the next rates; returns notices.")
-      .def("abandon", &SgdStep::abandon, "Forgets what prepare() read.");
+      .def("abandon", &SgdStep::abandon, "Forgets what prepare() read.")
+      .def("forget", &SgdStep::forget, "Forgets everything but the state on GPUs.")
+      .def("sync", &SgdStep::sync, arg("groups"), arg("unwritten"),
+           "Waits for the GPUs and writes their counts into the groups.")
+      .def("tell", &SgdStep::tell, arg("groups"), "Tells the GPUs what stands in the groups.")
+      .def("recorded", &SgdStep::recorded, "Whether a CUDA graph has recorded an update.")
+      .def("cuda_problem", &SgdStep::cuda_problem, "Why GPUs are left to torch, or \"\".");
   module.attr("NOTICE_OVERRIDDEN") = static_cast<int>(fastlr::kOverridden);
   module.attr("NOTICE_ENDED_AT_ZERO") = static_cast<int>(fastlr::kEndedAtZero);
+  module.attr("NOTICE_RECORDED_CONSTANT") = static_cast<int>(fastlr::kRecordedConstant);
+  module.attr("NOTICE_LEFT_TO_TORCH") = static_cast<int>(fastlr::kLeftToTorch);
   module.def("cpu_capability", [] { return fastlr::kernels().name; }, "The instruction set in use.");
-  module.def("tensor_access", &fastlr::tensor_access, "How tensors are read: \"dlpack\" or \"attributes\".");
+  module.def("tensor_access", &fastlr::tensor_access,
+             "How tensors are read: \"direct\", \"dlpack\" or \"attributes\".");
+}
+
+void bind_cuda(py::module_& module) {
+  module.def("cuda_status", &fastlr::cuda_status, "What was found of the driver and its GPUs; opens the driver.");
+  module.def("cuda_image", &fastlr::cuda_image, arg("name"), arg("long_arguments") = true,
+             "The embedded device code of that name, such as \"sm_90\" or \"compute_80\".");
+  module.def("on_cuda", &fastlr::on_cuda, arg("tensor"), "Whether the tensor lies on a GPU that the core can use.");
+  module.def("evaluate_cuda", &fastlr::evaluate_cuda, arg("programs"), arg("steps"), arg("out"),
+             "out[k, n] = programs[k](steps[n]) on out's GPU, for a dense int64 tensor there or a range.");
 }
 
 }  // namespace
@@ -226,4 +245,5 @@ PYBIND11_MODULE(_core, module) {
   py::register_exception_translator(&translate);
   bind_schedules(module);
   bind_steps(module);
+  bind_cuda(module);
 }

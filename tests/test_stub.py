@@ -47,4 +47,5 @@ FUNCTIONS = dict(stub_functions())
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_stub_agrees_with_the_module(name: str) -> None:
     assert parameters(FUNCTIONS[name]) == parameters(built(name))
-    assert result(built(name)) in ("object", result(FUNCTIONS[name]))
+    stated = result(FUNCTIONS[name])
+    assert result(built(name)) in ("object", stated, stated.partition("[")[0])

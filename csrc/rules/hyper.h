@@ -12,4 +12,14 @@ struct SgdHyper {
   bool maximize;
 };
 
+// The same, rounded once from double to the type of the arithmetic.
+template <class C>
+struct SgdScalars {
+  C step_size;  // -lr
+  C momentum;
+  C gradient_weight;  // 1 - dampening
+  C weight_decay;
+  C direction;  // -1 to maximize, which only flips the gradient's sign
+};
+
 }  // namespace fastlr

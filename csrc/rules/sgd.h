@@ -14,18 +14,8 @@ namespace fastlr {
 namespace FASTLR_ARCH {
 namespace sgd {
 
-// Hyper-parameters rounded once from double to the type of the arithmetic.
 template <class C>
-struct Scalars {
-  C step_size;  // -lr
-  C momentum;
-  C gradient_weight;  // 1 - dampening
-  C weight_decay;
-  C direction;  // -1 to maximize, which only flips the gradient's sign
-};
-
-template <class C>
-FASTLR_HD inline Scalars<C> scalars(const SgdHyper& hyper) {
+FASTLR_HD inline SgdScalars<C> scalars(const SgdHyper& hyper) {
   return {static_cast<C>(-hyper.lr), static_cast<C>(hyper.momentum), static_cast<C>(1.0 - hyper.dampening),
           static_cast<C>(hyper.weight_decay), static_cast<C>(hyper.maximize ? -1 : 1)};
 }
@@ -39,14 +29,22 @@ struct Updated {
   C buffer;
 };
 
-template <Momentum momentum, bool nesterov, bool decay, class C>
-FASTLR_HD inline Updated<C> update(const Scalars<C>& s, C param, C grad, C buffer) {
+// What else is the same for a whole tensor: constants on the CPU, predicates on the device.
+struct Form {
+  bool nesterov;
+  bool decay;
+};
+
+template <Momentum momentum, class C>
+FASTLR_HD inline Updated<C> update(const SgdScalars<C>& s, const Form& form, C param, C grad, C buffer) {
   using std::fma;
   C x = s.direction * grad;
-  if (decay) x = fma(param, s.weight_decay, x);
+  const C decayed = fma(param, s.weight_decay, x);
+  x = form.decay ? decayed : x;
   if (momentum != Momentum::off) {
     buffer = momentum == Momentum::first ? x : fma(x, s.gradient_weight, s.momentum * buffer);
-    x = nesterov ? fma(buffer, s.momentum, x) : buffer;
+    const C ahead = fma(buffer, s.momentum, x);
+    x = form.nesterov ? ahead : buffer;
   }
   return {fma(x, s.step_size, param), buffer};
 }
@@ -56,10 +54,10 @@ template <class T, Momentum momentum, bool nesterov, bool decay>
 inline void update_range(const SgdHyper& hyper, T* __restrict param, const T* __restrict grad, T* __restrict buffer,
                          int64_t size) {
   using C = typename Compute<T>::type;
-  const Scalars<C> s = scalars<C>(hyper);
+  const SgdScalars<C> s = scalars<C>(hyper);
   for (int64_t i = 0; i < size; ++i) {
     const C old = momentum == Momentum::later ? load(buffer[i]) : C(0);
-    const Updated<C> now = update<momentum, nesterov, decay, C>(s, load(param[i]), load(grad[i]), old);
+    const Updated<C> now = update<momentum, C>(s, {nesterov, decay}, load(param[i]), load(grad[i]), old);
     store(now.param, param[i]);
     if (momentum != Momentum::off) store(now.buffer, buffer[i]);
   }

@@ -65,13 +65,21 @@ FASTLR_HD inline int64_t time_inside(const Instruction& scope, int64_t t) {
   }
 }
 
-// The value for update `step` >= 0, NaN where there is none. The builder has checked every depth, index and jump.
-FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step) {
+// What an evaluation puts aside. On the device a thread's own array would be slow local memory: it brings another one.
+struct Stack {
+  FASTLR_HD double& value(int32_t at) { return values[at]; }
+  FASTLR_HD int64_t& time(int32_t at) { return times[at]; }
+
   double values[kValueDepth];
   int64_t times[kTimeDepth];
+};
+
+// The value for update `step` >= 0, NaN where there is none. The builder has checked every depth, index and jump.
+template <class AnyStack>
+FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step, AnyStack& stack) {
   int32_t value_count = 0;
   int32_t time_count = 0;
-  values[0] = 0.0;
+  stack.value(0) = 0.0;
   for (int32_t at = 0; at < program.size;) {
     const Instruction& now = program.code[at];
     ++at;
@@ -82,38 +90,43 @@ FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step) {
       case Op::minimum:
       case Op::maximum:
         --value_count;
-        values[value_count - 1] = combined(now.op, values[value_count - 1], values[value_count]);
+        stack.value(value_count - 1) = combined(now.op, stack.value(value_count - 1), stack.value(value_count));
         break;
       case Op::raise_to:
-        values[value_count - 1] = raised(values[value_count - 1], now.power);
+        stack.value(value_count - 1) = raised(stack.value(value_count - 1), now.power);
         break;
       case Op::until:
-        values[value_count - 1] = value_until(values[value_count - 1], step, now.offset);
+        stack.value(value_count - 1) = value_until(stack.value(value_count - 1), step, now.offset);
         break;
       case Op::shift:
       case Op::hold:
       case Op::floor:
       case Op::repeat:
-        times[time_count++] = step;
+        stack.time(time_count++) = step;
         step = time_inside(now, step);
         break;
       case Op::sequence: {
         const int64_t* bounds = program.bounds + now.bounds;
         const int32_t piece = bounds_reached(bounds, now.count, step);
-        times[time_count++] = step;
+        stack.time(time_count++) = step;
         step -= piece > 0 ? bounds[piece - 1] : 0;
         at = program.code[at + piece].target;
         break;
       }
       case Op::leave:
-        step = times[--time_count];
+        step = stack.time(--time_count);
         at = now.target;
         break;
       default:
-        values[value_count++] = shape_value(program, now, step);
+        stack.value(value_count++) = shape_value(program, now, step);
     }
   }
-  return values[0];
+  return stack.value(0);
+}
+
+FASTLR_HD inline double evaluate(const ProgramView& program, int64_t step) {
+  Stack stack;
+  return evaluate(program, step, stack);
 }
 
 }  // namespace schedule

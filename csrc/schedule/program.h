@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "schedule/instruction.h"
@@ -33,6 +34,8 @@ class Program {
   const std::vector<Instruction>& code() const { return code_; }
   const std::vector<int64_t>& bounds() const { return bounds_; }
   const std::vector<double>& values() const { return values_; }
+  // What cuda/programs.cpp keeps of it, one for each device. Used under the GIL.
+  std::vector<std::shared_ptr<const void>>& device_copies() const { return device_copies_; }
 
  private:
   friend class ProgramBuilder;
@@ -42,6 +45,7 @@ class Program {
   std::vector<int64_t> bounds_;
   std::vector<double> values_;
   bool partial_ = false;
+  mutable std::vector<std::shared_ptr<const void>> device_copies_;
 };
 
 // Operands come before their operator. Each shape leaves one value, each piece or shift encloses exactly one.

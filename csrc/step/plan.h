@@ -24,8 +24,11 @@ class Plan {
   void add_group(const SgdHyper& hyper) { hypers_.push_back(hyper); }
   // The tensor belongs to the group added last.
   void add(DType dtype, const Span& span) {
-    tasks_.push_back({elements_, static_cast<int32_t>(hypers_.size()) - 1, dtype, span});
+    tasks_.push_back(task(dtype, span));
     elements_ += span.size;
+  }
+  Task task(DType dtype, const Span& span) const {
+    return {elements_, static_cast<int32_t>(hypers_.size()) - 1, dtype, span};
   }
 
   int64_t elements() const { return elements_; }

@@ -50,7 +50,9 @@ void read(const py::handle& tensor, TensorView& out) {
   out.strides = out.own + TensorView::kMaxOwnDims;
   out.dtype = dtype_of(tensor.attr("dtype"));
   const py::object device = tensor.attr("device");
-  out.device_type = device.attr("type").cast<std::string>() == "cpu" ? TensorView::kCpu : 0;
+  const auto type = device.attr("type").cast<std::string>();
+  out.device_type = type == "cpu" ? TensorView::kCpu : type == "cuda" ? TensorView::kCuda : 0;
+  out.device_id = out.device_type == TensorView::kCuda ? device.attr("index").cast<int32_t>() : 0;
   out.data = reinterpret_cast<void*>(tensor.attr("data_ptr")().cast<uintptr_t>());
 }
 
@@ -70,5 +72,12 @@ Access view_attributes(PyObject* object, TensorView& out) {
   }
   return out.data == nullptr && out.size > 0 ? Access::foreign : Access::native;
 }
+
+void* torch_stream(int32_t device) {
+  const py::object stream = py::module_::import("torch").attr("cuda").attr("current_stream")(device);
+  return reinterpret_cast<void*>(stream.attr("cuda_stream").cast<uintptr_t>());
+}
+
+void throw_python_error() { throw py::error_already_set(); }
 
 }  // namespace fastlr

@@ -95,6 +95,7 @@ Access read(const DLTensor& raw, TensorView& out) {
   out.ndim = raw.ndim;
   out.dtype = dtype_of(raw.dtype);
   out.device_type = raw.device.type;
+  out.device_id = raw.device.id;
   out.size = 1;
   for (int i = 0; i < raw.ndim; ++i) out.size *= raw.shape[i];
   // A wrapper around other tensors reports elements but has no memory of its own.
@@ -200,6 +201,20 @@ bool bump_version(PyObject* tensor) {
     return false;
   }
   return true;
+}
+
+StreamSource stream_source(PyObject* tensor) { return type_of(tensor).table; }
+
+void* current_stream(StreamSource source, int32_t device) {
+  const auto* table = static_cast<const ExchangeTable*>(source);
+  void* stream = nullptr;
+  if (table == nullptr || table->current_work_stream == nullptr) return torch_stream(device);
+  if (table->current_work_stream(TensorView::kCuda, device, &stream) != 0) throw_python_error();
+  return stream;
+}
+
+bool same_device(const TensorView& a, const TensorView& b) {
+  return a.device_type == b.device_type && (a.device_type == TensorView::kCpu || a.device_id == b.device_id);
 }
 
 bool same_shape(const TensorView& a, const TensorView& b) {

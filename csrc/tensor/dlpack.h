@@ -12,7 +12,7 @@ namespace fastlr {
 
 // Valid while the tensor lives and is not resized.
 struct TensorView {
-  static constexpr int32_t kCpu = 1;  // DLPack's number
+  static constexpr int32_t kCpu = 1, kCuda = 2;  // DLPack's numbers
   static constexpr int kMaxOwnDims = 12;
 
   TensorView() = default;
@@ -26,6 +26,7 @@ struct TensorView {
   int32_t ndim;
   DType dtype;
   int32_t device_type;
+  int32_t device_id;
   int64_t own[2 * kMaxOwnDims];  // shape and strides where they had to be copied
 };
 
@@ -60,6 +61,13 @@ void prefetch_lines(const void* implementation);
 // Marks the tensor as written, so that a stale backward raises. False: the caller has to ask torch.
 bool bump_version(PyObject* tensor);
 
+// Where a GPU's current stream is asked for: the table of the tensor's own type, or torch where that is null.
+using StreamSource = const void*;
+StreamSource stream_source(PyObject* tensor);
+// A CUstream. Raises what torch raises.
+void* current_stream(StreamSource source, int32_t device);
+
+bool same_device(const TensorView& a, const TensorView& b);
 bool same_shape(const TensorView& a, const TensorView& b);
 bool same_strides(const TensorView& a, const TensorView& b);
 // Every element has its own place and there are no gaps: the memory can be walked from end to end.

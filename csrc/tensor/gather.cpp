@@ -1,40 +1,29 @@
 #include "tensor/gather.h"
 
-#include <pybind11/gil_safe_call_once.h>
-
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "check.h"
-#include "cpu/run.h"
+#include "tensor/names.h"
 
 namespace fastlr {
 namespace {
 
-struct Names {
-  PyObject* const params = PyUnicode_InternFromString("params");
-  PyObject* const momentum_buffer = PyUnicode_InternFromString("momentum_buffer");
-  py::object empty_like = py::module_::import("torch").attr("empty_like");
-  py::object get_num_threads = py::module_::import("torch").attr("get_num_threads");
-  py::object increment_version = py::module_::import("torch").attr("autograd").attr("graph").attr("increment_version");
-};
-
-const Names& names() {
-  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<Names> storage;
-  return storage.call_once_and_store_result([] { return Names(); }).get_stored();
-}
-
 std::string describe(const TensorView& view) {
   std::string text = std::string(name(view.dtype)) + " [";
   for (int i = 0; i < view.ndim; ++i) text += (i == 0 ? "" : ", ") + std::to_string(view.shape[i]);
-  return text + "]" + (view.device_type == TensorView::kCpu ? "" : " on another device");
+  return text + "]" +
+         (view.device_type == TensorView::kCpu    ? ""
+          : view.device_type == TensorView::kCuda ? " on GPU " + std::to_string(view.device_id)
+                                                  : " on another device");
 }
 
 void check_gradient(const TensorView& param, const TensorView& grad) {
-  const char* differs = grad.device_type != param.device_type ? "device"
-                        : grad.dtype != param.dtype           ? "dtype"
-                        : !same_shape(grad, param)            ? "shape"
-                                                              : nullptr;
+  const char* differs = !same_device(grad, param)   ? "device"
+                        : grad.dtype != param.dtype ? "dtype"
+                        : !same_shape(grad, param)  ? "shape"
+                                                    : nullptr;
   if (differs == nullptr) return;
   raise(ErrorKind::runtime, std::string("A gradient has another ") + differs + " than its parameter",
         describe(grad) + " for " + describe(param), "Clear it with zero_grad() and run backward again.");
@@ -57,19 +46,55 @@ py::object SgdStep::prepare(const py::list& groups, const py::dict& state, const
   state_ = state;
   unwritten_ = unwritten;
   try {
-    while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
-    groups_.resize(groups.size());
+    read_groups(groups);
+    find_repeated(groups);
     for (std::size_t i = 0; i < groups_.size(); ++i) {
-      PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
-      groups_[i]->read(group);
       plan_.add_group(groups_[i]->hyper());
-      gather_group(i, group);
+      gather_group(i, PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
+    }
+    if (devices_.used()) devices_.tell(settings(), static_cast<int32_t>(cursor_));
+    if (devices_.recording() && !plan_.tasks().empty()) {
+      raise(ErrorKind::runtime, "A captured step has parameters on the CPU", std::to_string(plan_.tasks().size()),
+            "Give them an optimizer of their own, outside of the capture.");
     }
   } catch (...) {
     abandon();
     throw;
   }
   return fallback_.empty() ? py::object(py::none()) : py::object(fallback_);
+}
+
+void SgdStep::read_groups(const py::list& groups) {
+  while (groups_.size() < groups.size()) groups_.push_back(std::make_unique<Group>());
+  groups_.resize(groups.size());
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    groups_[i]->read(PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
+  }
+}
+
+// Looked for again when the number of parameters has changed.
+void SgdStep::find_repeated(const py::list& groups) {
+  Py_ssize_t count = 0;
+  for (const py::handle group : groups) {
+    PyObject* params = PyDict_GetItemWithError(group.ptr(), names().params);
+    count += params != nullptr && PyList_Check(params) ? PyList_GET_SIZE(params) : 0;
+  }
+  if (static_cast<std::size_t>(count) == repeated_.size()) return;
+  repeated_.clear();
+  std::unordered_set<const PyObject*> known;
+  for (const py::handle group : groups) {
+    PyObject* params = PyDict_GetItemWithError(group.ptr(), names().params);
+    if (params == nullptr || !PyList_Check(params)) continue;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i) {
+      repeated_.push_back(!known.insert(PyList_GET_ITEM(params, i)).second);
+    }
+  }
+}
+
+std::vector<cuda::GroupSetting> SgdStep::settings() const {
+  std::vector<cuda::GroupSetting> all;
+  for (const auto& group : groups_) all.push_back(group->setting());
+  return all;
 }
 
 void SgdStep::gather_group(std::size_t index, PyObject* group) {
@@ -104,15 +129,28 @@ Access SgdStep::gather_param(PyObject* param, const Group& group) {
   alive_.take(owner);
   current_ = param;
   TensorView p;
-  if (!kernels().updates || group.differentiable() || group.needs_autograd()) return Access::foreign;
-  if (view(param, p) == Access::foreign || p.device_type != TensorView::kCpu) return Access::foreign;
-  if (p.dtype == DType::unsupported || access == Access::foreign || !dense(p)) return Access::foreign;
+  if (group.differentiable() || group.left_to_torch()) return Access::foreign;
+  if (view(param, p) == Access::foreign || access == Access::foreign) return Access::foreign;
+  if (p.dtype == DType::unsupported || !dense(p) || !usable(param, p)) return Access::foreign;
   check_gradient(p, g);
   if (!same_strides(p, g) && !relay_gradient(param, p, g)) return Access::foreign;
   Span span{p.data, g.data, nullptr, p.size, false};
-  if (group.hyper().momentum != 0.0 && !add_state(param, p, span)) return Access::foreign;
-  plan_.add(p.dtype, span);
+  const bool momentum = group.hyper().momentum != 0.0;
+  // A graph goes on to where the momentum's schedule is no longer 0.
+  const bool may_come = p.device_type == TensorView::kCuda && group.follows_momentum();
+  if ((momentum || may_come) && !add_state(param, p, momentum, span)) return Access::foreign;
+  if (p.device_type == TensorView::kCuda) {
+    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] != 0);
+  } else {
+    plan_.add(p.dtype, span);
+    in_order_ |= repeated_[cursor_] != 0;
+  }
   return Access::native;
+}
+
+bool SgdStep::usable(PyObject* param, const TensorView& view) {
+  if (view.device_type == TensorView::kCuda) return devices_.usable(param, view);
+  return view.device_type == TensorView::kCpu && kernels().updates;
 }
 
 // A gradient that lies in another order than its parameter is copied into that order.
@@ -131,23 +169,24 @@ void SgdStep::hold_gradients() {
 }
 
 // False: the buffer that the caller put there is not laid out like its parameter.
-bool SgdStep::add_state(PyObject* param, const TensorView& like, Span& span) {
+bool SgdStep::add_state(PyObject* param, const TensorView& like, bool written, Span& span) {
   PyObject* entries = state_of(param);
   PyObject* held = entries == nullptr ? nullptr : first_or_named(entries, names().momentum_buffer);
   TensorView buffer;
   if (held == nullptr || held == Py_None) {
     hold_gradients();
-    py::object fresh = names().empty_like(py::handle(param));
+    py::object fresh = (written ? names().empty_like : names().zeros_like)(py::handle(param));
     if (view(fresh.ptr(), buffer) != Access::native || !same_strides(buffer, like)) return false;
-    new_buffers_.push_back({param, std::move(fresh)});
+    new_buffers_.push_back({param, std::move(fresh), written});
     span.first = true;
   } else {
-    if (view(held, buffer) != Access::native || buffer.device_type != TensorView::kCpu) return false;
+    if (view(held, buffer) != Access::native || !same_device(buffer, like)) return false;
     if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
     alive_.hold(held);
     seen_[cursor_].buffer = held;
     seen_[cursor_].implementation = implementation(held);
     span.first = is_unwritten(param);
+    if (span.first && written) first_writes_.push_back(param);
   }
   span.state = buffer.data;
   return true;
@@ -196,52 +235,6 @@ PyObject* SgdStep::state_of(PyObject* param) {
     seen_[cursor_].place = place;
   }
   return found != nullptr && PyDict_Check(found) ? found : nullptr;
-}
-
-int SgdStep::finish() {
-  for (const NewBuffer& made : new_buffers_) {
-    const py::object entries = state_[py::handle(made.param)];
-    entries[py::handle(names().momentum_buffer)] = made.buffer;
-  }
-  if (plan_.elements() < kThreadedElements) {
-    run(plan_, 1);
-  } else {
-    hold_gradients();
-    const int threads = names().get_num_threads().cast<int>();
-    const py::gil_scoped_release released;
-    run(plan_, threads);
-  }
-  mark_written();
-  int notices = kNothing;
-  for (std::size_t i = 0; i < groups_.size(); ++i) {
-    if (groups_[i]->overridden()) notices |= kOverridden;
-    if (groups_[i]->ended_at_zero()) notices |= kEndedAtZero;
-    groups_[i]->commit(PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(i)));
-  }
-  abandon();
-  return notices;
-}
-
-void SgdStep::mark_written() {
-  py::list left;
-  for (PyObject* param : written_.objects()) {
-    if (PySet_GET_SIZE(unwritten_.ptr()) > 0 && PySet_Discard(unwritten_.ptr(), param) < 0) PyErr_Clear();
-    if (!bump_version(param)) left.append(py::handle(param));
-  }
-  if (!left.empty()) names().increment_version(left);
-}
-
-void SgdStep::abandon() {
-  plan_.clear();
-  new_buffers_.clear();
-  alive_.clear();
-  written_.clear();
-  holds_gradients_ = false;
-  current_ = nullptr;
-  if (!fallback_.empty()) fallback_ = py::list();
-  cursor_ = 0;
-  behind_ = 0;
-  searched_ = false;
 }
 
 }  // namespace fastlr

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "step/plan.h"
+#include "tensor/devices.h"
 #include "tensor/dlpack.h"
 #include "tensor/group.h"
 
@@ -16,7 +17,7 @@ namespace fastlr {
 namespace py = pybind11;
 
 // What finish() has to tell its caller.
-enum Notice : int { kNothing = 0, kOverridden = 1, kEndedAtZero = 2 };
+enum Notice : int { kNothing = 0, kOverridden = 1, kEndedAtZero = 2, kRecordedConstant = 4, kLeftToTorch = 8 };
 
 // Strong references, given back together.
 class References {
@@ -54,6 +55,18 @@ class SgdStep {
   // Drops what prepare() found.
   void abandon();
 
+  // Groups or state have been replaced: what was found in them is forgotten. The GPUs keep their state, which captured
+  // graphs use.
+  void forget();
+  // Whether some update was recorded into a CUDA graph: then the GPUs may be ahead of the groups' counts.
+  bool recorded() const { return recorded_; }
+  // Waits for the GPUs and writes what they have counted into the groups.
+  void sync(const py::list& groups, const py::set& unwritten);
+  // Tells the GPUs at once what stands in the groups.
+  void tell(const py::list& groups);
+  // Why GPUs are left to torch's operators, or "".
+  const std::string& cuda_problem() const { return devices_.problem(); }
+
  private:
   // Where things were at the last step: looked at first, or asked for ahead. Never trusted.
   struct Seen {
@@ -65,12 +78,19 @@ class SgdStep {
   struct NewBuffer {
     PyObject* param;
     py::object buffer;
+    bool written;  // by this update
   };
 
   void gather_group(std::size_t index, PyObject* group);
   Access gather_param(PyObject* param, const Group& group);
+  bool usable(PyObject* param, const TensorView& view);
   bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
-  bool add_state(PyObject* param, const TensorView& like, Span& span);
+  bool add_state(PyObject* param, const TensorView& like, bool written, Span& span);
+  void read_groups(const py::list& groups);
+  void find_repeated(const py::list& groups);
+  std::vector<cuda::GroupSetting> settings() const;
+  void run_updates();
+  int commit();
   void ask_ahead() const;
   bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
@@ -78,6 +98,9 @@ class SgdStep {
   void mark_written();
 
   Plan plan_;
+  bool in_order_ = false;  // two tasks of the plan are for the same tensor
+  Devices devices_;
+  bool recorded_ = false;
   std::vector<std::unique_ptr<Group>> groups_;
   py::list group_dicts_;
   py::dict state_;
@@ -88,9 +111,11 @@ class SgdStep {
   PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;
   std::vector<NewBuffer> new_buffers_;
-  std::size_t cursor_ = 0;  // the parameter's place among all
-  std::vector<Seen> seen_;  // what was found for the parameter at that place last time
-  Py_ssize_t behind_ = 0;   // the place in state_ behind the parameter found last
+  std::vector<PyObject*> first_writes_;  // parameters whose state is there, and this update is the first to write it
+  std::size_t cursor_ = 0;               // the parameter's place among all
+  std::vector<char> repeated_;           // of each parameter: it stands at an earlier place as well, which torch allows
+  std::vector<Seen> seen_;               // what was found for the parameter at that place last time
+  Py_ssize_t behind_ = 0;                // the place in state_ behind the parameter found last
   bool searched_ = false;
 };
 

@@ -86,9 +86,10 @@ const Keys& keys() {
   return *found;
 }
 
-bool requires_grad(PyObject* value) {
-  return !PyFloat_Check(value) && !PyLong_Check(value) && py::hasattr(value, "requires_grad") &&
-         py::handle(value).attr("requires_grad").cast<bool>();
+bool only_torch_reads(PyObject* value) {
+  if (PyFloat_Check(value) || PyLong_Check(value) || !py::hasattr(value, "requires_grad")) return false;
+  const py::handle tensor(value);
+  return tensor.attr("requires_grad").cast<bool>() || !tensor.attr("is_cpu").cast<bool>();
 }
 
 }  // namespace
@@ -128,11 +129,11 @@ double Scheduled::at(int64_t t) const { return kernels().evaluate_one(program_->
 
 double Scheduled::read(PyObject* group, int64_t t, double scale) {
   follow(entry(group, schedule_name_));
-  overridden_ = ended_at_zero_ = needs_autograd_ = false;
+  overridden_ = ended_at_zero_ = left_to_torch_ = false;
   PyObject* own = entry(group, name_);
   if (program_ == nullptr) {
-    needs_autograd_ = requires_grad(own);
-    if (needs_autograd_) return 0.0;
+    left_to_torch_ = only_torch_reads(own);
+    if (left_to_torch_) return 0.0;
   }
   const double present = number(group, name_);
   if (program_ == nullptr) return present;
@@ -170,10 +171,32 @@ void Group::commit(PyObject* group) {
   const Keys& key = keys();
   put(group, key.step_count, PyLong_FromLongLong(++step_count_));
   if (overridden()) put(group, key.held_steps, PyLong_FromLongLong(++held_steps_));
+  write_next(group);
+}
+
+void Group::resume(PyObject* group, int64_t updates, int64_t clock) {
+  const Keys& key = keys();
+  step_count_ = integer(group, key.step_count) + updates;
+  held_steps_ = step_count_ - clock;
+  put(group, key.step_count, PyLong_FromLongLong(step_count_));
+  put(group, key.held_steps, PyLong_FromLongLong(held_steps_));
+  write_next(group);
+}
+
+void Group::write_next(PyObject* group) {
   const int64_t t = step_count_ - held_steps_;
   lr_.write(group, t, lr_scale_);
   momentum_.write(group, t, 1.0);
   weight_decay_.write(group, t, 1.0);
+}
+
+cuda::GroupSetting Group::setting() const {
+  cuda::GroupSetting setting{{}, hyper_, lr_scale_, step_count_ - held_steps_, overridden()};
+  if (overridden()) return setting;
+  setting.follows[cuda::kRate] = lr_.program();
+  setting.follows[cuda::kMomentum] = momentum_.program();
+  setting.follows[cuda::kWeightDecay] = weight_decay_.program();
+  return setting;
 }
 
 }  // namespace fastlr

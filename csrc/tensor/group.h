@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "cuda/step.h"
 #include "rules/hyper.h"
 #include "schedule/program.h"
 
@@ -27,8 +28,10 @@ class Scheduled {
   bool overridden() const { return overridden_; }
   // The schedule is over and its last value was 0.
   bool ended_at_zero() const { return ended_at_zero_; }
-  // The group's own entry is a tensor that autograd follows: only torch's operators can honour it.
-  bool needs_autograd() const { return needs_autograd_; }
+  // Only torch's operators can honour the group's own entry: a tensor that autograd follows, or one on another device
+  // than the CPU, which would have to be waited for.
+  bool left_to_torch() const { return left_to_torch_; }
+  const schedule::Program* program() const { return program_; }
 
  private:
   void follow(PyObject* schedule);
@@ -44,7 +47,7 @@ class Scheduled {
   double written_ = 0.0;
   bool overridden_ = false;
   bool ended_at_zero_ = false;
-  bool needs_autograd_ = false;
+  bool left_to_torch_ = false;
 };
 
 class Group {
@@ -52,14 +55,22 @@ class Group {
   void read(PyObject* group);
   // After the update: counts, and the values of the next update.
   void commit(PyObject* group);
+  // After updates that the host did not see: the same.
+  void resume(PyObject* group, int64_t updates, int64_t clock);
+  // What a GPU has to know.
+  cuda::GroupSetting setting() const;
 
   const SgdHyper& hyper() const { return hyper_; }
   bool overridden() const { return lr_.overridden() || momentum_.overridden() || weight_decay_.overridden(); }
   bool ended_at_zero() const { return lr_.ended_at_zero(); }
   bool differentiable() const { return differentiable_; }
-  bool needs_autograd() const { return lr_.needs_autograd() || weight_decay_.needs_autograd(); }
+  bool left_to_torch() const { return lr_.left_to_torch() || weight_decay_.left_to_torch(); }
+  bool follows_rate() const { return lr_.follows(); }
+  bool follows_momentum() const { return momentum_.follows(); }
 
  private:
+  void write_next(PyObject* group);
+
   Scheduled lr_{"lr"};
   Scheduled momentum_{"momentum"};
   Scheduled weight_decay_{"weight_decay"};

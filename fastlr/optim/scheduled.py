@@ -13,26 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fastlr import _core
-from fastlr._warn import warn
 from fastlr.optim import groups
+from fastlr.optim.notices import notify, warn_replaced
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
 
 # What _core.SgdStep.prepare() leaves to torch's operators: (group index, lr, momentum, weight decay, parameters).
 Left: TypeAlias = "list[tuple[int, float, float, float, list[torch.Tensor]]]"
-
-_NOTICES: dict[int, str] = {
-    _core.NOTICE_OVERRIDDEN: (
-        "A hyper-parameter that follows a schedule was written from outside, in optimizer.param_groups. The written "
-        "value is used, and the schedule waits until its own value is back. To change the schedule use "
-        "optimizer.set_schedule() or the group's lr_scale; a caller that insists on a scheduler takes "
-        "fastlr.LRScheduler(optimizer), which only follows."
-    ),
-    _core.NOTICE_ENDED_AT_ZERO: (
-        "The learning-rate schedule is over and its last value is 0: this update and those after it change nothing. "
-        "Make the schedule as long as the training, or append a piece with `>>`."
-    ),
-}
 
 
 class ScheduledOptimizer(Optimizer):
@@ -47,7 +34,7 @@ class ScheduledOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._forget_plan()
-        self._unwritten: set[torch.Tensor] = set()  # their state is allocated, but no update has written it
+        self._unwritten: set[torch.Tensor] = set()
         self._noticed: set[int] = set()
         self._keep_schedule = False
         self._replaced: list[str] = []  # what the last load replaced
@@ -105,7 +92,7 @@ class ScheduledOptimizer(Optimizer):
                 raise
         notices = plan.finish()
         if notices:
-            self._notify(notices)
+            notify(notices, self._noticed, plan)
         return loss
 
     _hooked_step = Optimizer.profile_hook_step(_update)
@@ -125,12 +112,6 @@ class ScheduledOptimizer(Optimizer):
     functools.update_wrapper(step, _update, assigned=("__doc__",), updated=())
     # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
     step.hooked = True  # type: ignore[attr-defined]
-
-    def _notify(self, notices: int) -> None:
-        for notice, text in _NOTICES.items():
-            if notices & notice and notice not in self._noticed:
-                self._noticed.add(notice)
-                warn(text)
 
     def _only_initialises(self) -> bool:
         """Whether this step only has to create the state: nothing is counted, so the first update stays a first one."""
@@ -155,10 +136,12 @@ class ScheduledOptimizer(Optimizer):
                 param_group["held_steps"] = 0
         super().add_param_group(param_group)
         groups.mirror(self.param_groups[-1], self.scheduled)
+        self._forget_plan()
 
     @property
     def step_count(self) -> int:
         """The number of updates done. Settable, for state that does not carry it, such as torch's own."""
+        self.sync()
         return int(self.param_groups[0]["step_count"])
 
     @step_count.setter
@@ -169,6 +152,17 @@ class ScheduledOptimizer(Optimizer):
             group["held_steps"] = 0
             groups.mirror(group, self.scheduled)
         self._forget_plan()
+
+    def sync(self) -> None:
+        """Bring the groups' counts and rates up to date with replayed CUDA graphs, and the graphs with the groups.
+
+        A graph that recorded ``step()`` follows the schedule by itself, and the host does not see it. ``step_count``,
+        ``state_dict()``, ``set_schedule()`` and ``report()`` call this; code that reads or writes ``param_groups``
+        between replays calls it itself. Waits for the GPUs, unless no graph recorded a step or one is being captured.
+        """
+        if self._plan.recorded():
+            self._plan.sync(self.param_groups, self._unwritten)
+            self._plan.tell(self.param_groups)
 
     def set_schedule(self, *, group: int | None = None, **values: Schedule | float) -> None:
         """Replace schedules, keeping the count: the next update uses the new schedule at ``step_count``.
@@ -184,6 +178,7 @@ class ScheduledOptimizer(Optimizer):
         for name in values:
             if name not in self.scheduled:
                 raise TypeError(f"Not a scheduled hyper-parameter: {name!r}. Use one of {', '.join(self.scheduled)}.")
+        self.sync()
         targets = range(len(self.param_groups)) if group is None else [group]
         self._install({index: groups.replaced(self.param_groups[index], values) for index in targets})
 
@@ -220,13 +215,16 @@ class ScheduledOptimizer(Optimizer):
         ruled = [group for group in self.param_groups if isinstance(group["lr_schedule"], ReduceOnPlateau)]
         if not ruled:
             raise ValueError(f"No group's rate has a rule: report({metric}). Construct with lr=ReduceOnPlateau(...).")
+        self.sync()
         for group in ruled:
             groups.report(group, metric)
+        self.sync()
 
     # State.
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's, and loadable by it; schedules as JSON strings, so that ``weights_only=True`` reads it back."""
+        self.sync()
         groups.note_unwritten(self.param_groups, self._unwritten)
         return super().state_dict()
 
@@ -249,12 +247,10 @@ class ScheduledOptimizer(Optimizer):
         finally:
             self._keep_schedule = False
         if self._replaced:
-            warn(
-                "The checkpoint has another schedule than this optimizer was constructed with, and replaces it: "
-                f"{'; '.join(self._replaced)}. To keep the new one: load_state_dict(..., keep_schedule=True)."
-            )
+            warn_replaced(self._replaced)
 
     def __getstate__(self) -> dict[str, Any]:
+        self.sync()
         groups.note_unwritten(self.param_groups, self._unwritten)
         return {**super().__getstate__(), "_noticed": self._noticed}
 
@@ -282,7 +278,12 @@ class ScheduledOptimizer(Optimizer):
         self.register_state_dict_post_hook(_pack_schedules)
 
     def _forget_plan(self) -> None:
-        self._plan = _core.SgdStep()
+        """Groups or state are other ones now; captured graphs learn of it at once."""
+        if "_plan" not in self.__dict__:
+            self._plan = _core.SgdStep()
+        self._plan.forget()
+        if self._plan.recorded():
+            self._plan.tell(self.param_groups)
 
 
 def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastlr import _core
+from fastlr.schedules import gpu
 from fastlr.schedules import steps as step_arrays
 from fastlr.schedules.base import Schedule
 
@@ -46,7 +47,9 @@ def evaluate(
     """Values of K schedules at N steps, of shape [K, N].
 
     Formula: ``result[k, n] = schedules[k](steps[n])``, the same bits as one call for each value. Runs on torch's number
-    of threads, with vector instructions. A range is not written out as an array.
+    of threads, with vector instructions. A range is not written out as an array. For steps or an ``out`` on a GPU the
+    values are computed there, the same bits in one launch for up to 816 schedules; nothing waits for them, so a step
+    below 0, or at which a schedule has no value, gives NaN instead of an error.
 
     Args:
         schedules: K schedules.
@@ -72,17 +75,19 @@ def evaluate(
     True
     """
     programs = compiled(schedules)
-    array = step_arrays.from_any(steps)
-    if isinstance(array, np.ndarray) and array.ndim != 1:
-        raise ValueError(f"steps are not one-dimensional: shape {array.shape}. Flatten them first.")
-    result = out
-    if result is None:
+    on_gpu = step_arrays.is_tensor(steps) and _core.on_cuda(steps)
+    array: Any = steps if on_gpu else step_arrays.from_any(steps)
+    if not isinstance(array, range) and array.ndim != 1:
+        raise ValueError(f"steps are not one-dimensional: shape {tuple(array.shape)}. Flatten them first.")
+    if out is None:
+        if on_gpu:
+            return gpu.new_table(programs, steps, name_of(dtype))  # type: ignore[no-any-return]
         torch_wanted = step_arrays.is_tensor(steps) or type(dtype).__module__.partition(".")[0] == "torch"
-        result = new_table((len(programs), len(array)), name_of(dtype), steps if torch_wanted else None, torch_wanted)
-    elif dtype is not None and name_of(dtype) != name_of(result.dtype):
-        raise TypeError(f"dtype is not that of out: {dtype} for {result.dtype}. Leave one of them out.")
-    write(programs, array, result)
-    return result
+        out = new_table((len(programs), len(array)), name_of(dtype), steps if torch_wanted else None, torch_wanted)
+    elif dtype is not None and name_of(dtype) != name_of(out.dtype):
+        raise TypeError(f"dtype is not that of out: {dtype} for {out.dtype}. Leave one of them out.")
+    write(programs, array, out)
+    return out
 
 
 def compiled(schedules: Iterable[Schedule]) -> list[_core.Program]:
@@ -117,12 +122,17 @@ def new_table(shape: tuple[int, int], dtype: str, steps: Any, wants_tensor: bool
     return table
 
 
-def write(programs: list[_core.Program], steps: NDArray[np.int64] | range, out: Any) -> None:
+def write(programs: list[_core.Program], steps: Any, out: Any) -> None:
     """Values into an array, or into a tensor on any device."""
     if not step_arrays.is_tensor(out):
-        step_arrays.evaluate(programs, steps, out)
+        step_arrays.evaluate(programs, step_arrays.from_any(steps), out)
         return
     dtype = name_of(out.dtype)
+    if _core.on_cuda(out):
+        gpu.write(programs, steps, out)
+        return
+    if step_arrays.is_tensor(steps):
+        steps = step_arrays.from_any(steps)
     if out.device.type == "cpu":
         step_arrays.evaluate(programs, steps, out.detach().numpy())
         return

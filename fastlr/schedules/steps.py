@@ -43,10 +43,15 @@ def from_array(array: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(array, dtype=np.int64, order="C")
 
 
-def from_tensor(tensor: torch.Tensor) -> NDArray[np.int64]:
-    """An integer tensor on any device as contiguous int64 of the same shape."""
+def require_integers(tensor: torch.Tensor) -> None:
+    """Raise TypeError for a tensor of anything else."""
     if str(tensor.dtype) == "torch.bool" or tensor.dtype.is_floating_point or tensor.dtype.is_complex:
         raise refuse_kind(tensor)
+
+
+def from_tensor(tensor: torch.Tensor) -> NDArray[np.int64]:
+    """An integer tensor on any device as contiguous int64 of the same shape."""
+    require_integers(tensor)
     return from_array(tensor.detach().cpu().numpy())
 
 
@@ -95,5 +100,9 @@ def values_at(program: _core.Program, t: object) -> float | NDArray[np.float64] 
 
 def tensor_at(program: _core.Program, t: torch.Tensor) -> torch.Tensor:
     """One program at an integer tensor: float64 of the same shape on the same device."""
+    if _core.on_cuda(t):
+        from fastlr.schedules import gpu  # after this module, which it needs
+
+        return gpu.at_tensor(program, t)  # type: ignore[no-any-return]
     result: torch.Tensor = sys.modules["torch"].from_numpy(row(program, from_tensor(t))).to(t.device)
     return result

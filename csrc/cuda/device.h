@@ -1,0 +1,97 @@
+// One GPU: torch's context on it, the kernels in the form that it runs, and memory there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cuda/driver.h"
+#include "cuda/images.h"
+
+namespace fastlr {
+namespace cuda {
+
+enum class Kernel : int32_t { sgd_float32, sgd_float64, sgd_float16, sgd_bfloat16, sgd_mixed, prepare, evaluate };
+constexpr int kKernels = 7;
+
+// What is known of a GPU without a context on it.
+struct DeviceFacts {
+  std::string name;
+  int major = 0;
+  int minor = 0;
+  int multiprocessors = 0;
+  int64_t memory = 0;            // bytes
+  const Image* image = nullptr;  // what it runs; null: nothing that was built in
+};
+
+class Device {
+ public:
+  const Driver& driver() const { return *driver_; }
+  int ordinal() const { return ordinal_; }
+  int multiprocessors() const { return multiprocessors_; }
+  bool long_arguments() const { return long_arguments_; }
+
+  void launch(Kernel kernel, unsigned grid_x, unsigned grid_y, int threads, Stream stream, const void* arguments) const;
+  bool capturing(Stream stream) const;
+  // Both wait, on a stream of their own, and are allowed while another stream is captured.
+  void upload(Address to, const void* from, std::size_t bytes) const;
+  void download(void* to, Address from, std::size_t bytes) const;
+  void wait() const;  // for all work on the device
+  Stream own_stream() const { return own_stream_; }
+  void finish_own() const;
+
+ private:
+  friend class Opening;
+  const Driver* driver_ = nullptr;
+  int ordinal_ = 0;
+  int multiprocessors_ = 0;
+  bool long_arguments_ = false;
+  Context context_ = nullptr;
+  Stream own_stream_ = nullptr;
+  Function functions_[kKernels] = {};
+
+  friend class Current;
+};
+
+// Makes the device's context the thread's current one. Leaving never raises.
+class Current {
+ public:
+  explicit Current(const Device& device);
+  ~Current();
+  Current(const Current&) = delete;
+  Current& operator=(const Current&) = delete;
+
+ private:
+  const Device& device_;
+};
+
+// The GPU, opened at its first use and for the whole process; null and the reason where fastlr has to leave it to
+// torch.
+const Device* find_device(int ordinal, std::string* reason);
+
+// Raises nothing; facts that the driver does not tell stay empty.
+std::vector<DeviceFacts> device_facts();
+
+// "sm_86", or "compute_80 (PTX)".
+std::string image_name(const Image& image);
+const std::vector<Image>& all_images();
+
+// Device memory; given back when destroyed.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(const Device& device, std::size_t bytes);
+  ~Memory();
+  Memory(Memory&& other) noexcept;
+  Memory& operator=(Memory&& other) noexcept;
+
+  Address address() const { return address_; }
+
+ private:
+  const Device* device_ = nullptr;
+  Address address_ = 0;
+};
+
+}  // namespace cuda
+}  // namespace fastlr

@@ -1,0 +1,87 @@
+// Elements in registers. 16-bit ones are converted by the device's own instructions, which round as number.h does.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "arch.h"
+#include "cuda/state.h"
+#include "rules/number.h"
+
+namespace fastlr {
+namespace FASTLR_ARCH {
+namespace cuda {
+
+template <class T>
+__device__ inline typename Compute<T>::type load_element(T value) {
+  return load(value);
+}
+
+template <class T>
+__device__ inline T store_element(typename Compute<T>::type value) {
+  T out;
+  store(value, out);
+  return out;
+}
+
+#ifdef __CUDA_ARCH__
+template <>
+__device__ inline float load_element<Half>(Half value) {
+  float out;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(value.bits));
+  return out;
+}
+
+template <>
+__device__ inline Half store_element<Half>(float value) {
+  Half out;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out.bits) : "f"(value));
+  return out;
+}
+
+#if __CUDA_ARCH__ >= 800
+template <>
+__device__ inline BFloat16 store_element<BFloat16>(float value) {
+  BFloat16 out;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(value));
+  return out;
+}
+#endif
+#endif
+
+using ::fastlr::cuda::kVectorBytes;
+
+// 16 bytes as one access. Lanes are taken out and put in word by word: copied as an array of 16-bit elements, the
+// vector would be stored in pieces.
+struct alignas(kVectorBytes) Bits {
+  uint32_t word[kVectorBytes / 4];
+};
+
+template <class T>
+constexpr int32_t kLanes = kVectorBytes / static_cast<int32_t>(sizeof(T));
+
+template <class T>
+__device__ inline T lane_of(const Bits& bits, int32_t lane) {
+  T out;
+  if constexpr (sizeof(T) == 2) {
+    out.bits = static_cast<uint16_t>(bits.word[lane / 2] >> (16 * (lane % 2)));
+  } else {
+    memcpy(&out, &bits.word[lane * static_cast<int32_t>(sizeof(T)) / 4], sizeof out);
+  }
+  return out;
+}
+
+template <class T>
+__device__ inline void put_lane(Bits& bits, int32_t lane, T value) {
+  if constexpr (sizeof(T) == 2) {
+    const int32_t shift = 16 * (lane % 2);
+    uint32_t& word = bits.word[lane / 2];
+    word = (word & ~(0xffffu << shift)) | (static_cast<uint32_t>(value.bits) << shift);
+  } else {
+    memcpy(&bits.word[lane * static_cast<int32_t>(sizeof(T)) / 4], &value, sizeof value);
+  }
+}
+
+}  // namespace cuda
+}  // namespace FASTLR_ARCH
+}  // namespace fastlr

@@ -1,0 +1,127 @@
+// What the host and the kernels share: the state of an optimizer on its device, and the kernels' arguments. Plain data.
+#pragma once
+
+#include <cstdint>
+
+#include "dtype.h"
+#include "rules/hyper.h"
+#include "schedule/instruction.h"
+
+namespace fastlr {
+namespace cuda {
+
+// A group's hyper-parameters for one update, in both types of the arithmetic: a kernel over float32 converts nothing.
+struct StepValues {
+  SgdHyper hyper;
+  SgdScalars<float> scalars;
+};
+
+// The hyper-parameters that may follow a schedule.
+enum Scheduled : int32_t { kRate, kMomentum, kWeightDecay, kScheduled };
+
+// One parameter group, as the host described it last. Only `clock` is changed by the device.
+struct GroupState {
+  schedule::ProgramView follows[kScheduled];  // without code: the constant is used
+  SgdHyper hyper;                             // constants
+  double lr_scale;                            // of the schedule
+  int64_t clock;  // updates that count for the schedules: the step that the next update evaluates them at
+  int64_t held;   // not 0: the clock stands
+};
+
+// The head of the state. Everything else is reached through it, so that a captured graph needs this address alone.
+struct StepState {
+  GroupState* groups;
+  StepValues* values;  // [2, group_count]: the half that the present update reads, and the one for the next
+  int64_t* updates;    // for each parameter, those that wrote its state
+  int64_t count;       // updates done
+  int32_t group_count;
+  int32_t half;        // the present one
+  int32_t missing[2];  // hyper-parameters in each half without a value, which stop every update
+  uint32_t ticket;     // blocks of the present launch that have read what they need
+  int32_t unused;
+};
+
+constexpr int32_t kThreads = 256;
+constexpr int32_t kVectorBytes = 16;
+// Vectors of each array that a thread has in flight.
+constexpr int32_t kVectors = 2;
+// What a block updates at a time, in bytes of each array.
+constexpr int32_t kTileBytes = kThreads * kVectors * kVectorBytes;
+// Threads of a block that evaluate schedules, each for one group; their stacks lie in shared memory.
+constexpr int32_t kEvaluators = 64;
+
+// The most that a launch takes: long on drivers of CUDA 12.1 or later, short before.
+constexpr int32_t kLongArguments = 32764;
+constexpr int32_t kShortArguments = 4096;
+
+// Tensors in one launch. Chunk c of tensor i is block first_chunk[i] + c; its elements are counted from the 16-byte
+// boundary at or before the tensor's first element.
+template <int32_t capacity>
+struct StepArguments {
+  static constexpr int32_t kCapacity = capacity;
+
+  StepState* state;
+  int32_t tensors;
+  int32_t tiles;  // in a chunk
+  int32_t last;   // not 0: of the step's launches; its block 0 evaluates the next update's values
+  int32_t unused;
+  void* param[capacity];
+  const void* grad[capacity];
+  void* buffer[capacity];  // null without momentum
+  int64_t size[capacity];
+  int32_t first_chunk[capacity];
+  int32_t place[capacity];  // in StepState::updates
+  uint16_t group[capacity];
+  uint8_t dtype[capacity];
+};
+
+constexpr int32_t kMaxGroups = 1 << 16;
+// Whole multiples of 8, so that no array of the struct needs padding.
+constexpr int32_t kLongTensors = 752;
+constexpr int32_t kShortTensors = 88;
+static_assert(sizeof(StepArguments<kLongTensors>) <= kLongArguments, "more than a launch takes");
+static_assert(sizeof(StepArguments<kShortTensors>) <= kShortArguments, "more than a launch takes");
+
+// Writes of the host's to the state, in the order of the stream.
+struct Write {
+  void* to;
+  int32_t begin;  // in the payload, in words of 8 bytes
+  int32_t words;
+};
+
+struct PrepareArguments {
+  static constexpr int32_t kWrites = 96;
+  static constexpr int32_t kWords = 312;
+
+  StepState* state;
+  int32_t writes;
+  int32_t refresh;  // not 0: evaluate the present values of every group afterwards
+  Write write[kWrites];
+  uint64_t payload[kWords];
+};
+static_assert(sizeof(PrepareArguments) <= kShortArguments, "more than a launch takes");
+
+constexpr int32_t kEvaluateThreads = 128;
+
+// out[k, n] = programs[k](steps[n]), or of first + n * stride where steps is null. NaN where there is no value.
+template <int32_t capacity>
+struct EvaluateArguments {
+  static constexpr int32_t kCapacity = capacity;
+
+  void* out;
+  int64_t row_stride;  // in elements
+  const int64_t* steps;
+  int64_t first;
+  int64_t stride;
+  int64_t count;
+  int64_t single;  // not 0: float32 instead of float64
+  schedule::ProgramView programs[capacity];
+};
+
+constexpr int32_t kLongPrograms = 816;
+constexpr int32_t kShortPrograms = 100;
+static_assert(sizeof(EvaluateArguments<kLongPrograms>) <= kLongArguments, "more than a launch takes");
+static_assert(sizeof(EvaluateArguments<kShortPrograms>) <= kShortArguments, "more than a launch takes");
+
+}  // namespace cuda
+}  // namespace fastlr

@@ -1,0 +1,195 @@
+#include "cuda/step.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "check.h"
+
+namespace fastlr {
+namespace cuda {
+namespace {
+
+constexpr std::size_t kWord = sizeof(uint64_t);
+constexpr std::size_t kGroupWords = sizeof(GroupState) / kWord;
+static_assert(sizeof(GroupState) % kWord == 0 && sizeof(StepState) % kWord == 0 && sizeof(StepValues) % kWord == 0,
+              "written in words");
+
+// The arrays behind the head, in one piece of memory.
+struct Layout {
+  std::size_t values;
+  std::size_t updates;
+  std::size_t bytes;
+};
+
+Layout layout_of(std::size_t groups, std::size_t places) {
+  const std::size_t values = groups * sizeof(GroupState);
+  const std::size_t updates = values + 2 * groups * sizeof(StepValues);
+  return {values, updates, updates + places * sizeof(int64_t)};
+}
+
+template <class T>
+T* at(const Memory& memory, std::size_t offset = 0) {
+  return reinterpret_cast<T*>(memory.address() + offset);
+}
+
+GroupState state_of(const GroupSetting& setting) {
+  GroupState state;
+  std::memset(static_cast<void*>(&state), 0, sizeof state);  // so that padding never differs
+  state.hyper = setting.hyper;
+  state.lr_scale = setting.lr_scale;
+  state.clock = setting.clock;
+  state.held = setting.held ? 1 : 0;
+  if (setting.follows[kRate] != nullptr) state.hyper.lr = 0.0;
+  if (setting.follows[kMomentum] != nullptr) state.hyper.momentum = 0.0;
+  if (setting.follows[kWeightDecay] != nullptr) state.hyper.weight_decay = 0.0;
+  return state;
+}
+
+// [first, last) of the words in which the two differ.
+void difference(const GroupState& a, const GroupState& b, std::size_t& first, std::size_t& last) {
+  const char* x = reinterpret_cast<const char*>(&a);
+  const char* y = reinterpret_cast<const char*>(&b);
+  const auto same = [&](std::size_t word) { return std::memcmp(x + word * kWord, y + word * kWord, kWord) == 0; };
+  first = 0;
+  last = kGroupWords;
+  while (first < last && same(first)) ++first;
+  while (last > first && same(last - 1)) --last;
+}
+
+}  // namespace
+
+void DeviceStep::tell(const std::vector<GroupSetting>& groups, int32_t places, Stream stream, bool capturing) {
+  if (groups.size() > static_cast<std::size_t>(kMaxGroups)) {
+    raise(ErrorKind::value, "Too many parameter groups on a GPU", std::to_string(groups.size()),
+          "Use at most " + std::to_string(kMaxGroups) + ".");
+  }
+  pending_stream_ = capturing ? device_.own_stream() : stream;
+  changed_ = false;
+  if (told_.size() != groups.size() || told_fresh_.size() < static_cast<std::size_t>(places)) {
+    allocate(groups.size(), static_cast<std::size_t>(places));
+  }
+  tell_groups(groups);
+  tell_places();
+  if (!changed_) return;
+  flush(true);
+  nothing_told_ = false;
+  if (capturing) device_.finish_own();
+}
+
+// The head stays where it is, since captured graphs know its address.
+void DeviceStep::allocate(std::size_t groups, std::size_t places) {
+  const Layout layout = layout_of(groups, places);
+  if (head_.address() == 0) head_ = Memory(device_, sizeof(StepState));
+  Memory larger(device_, layout.bytes);
+  if (arrays_.address() != 0) retired_.push_back(std::move(arrays_));
+  arrays_ = std::move(larger);
+  told_.assign(groups, GroupState{});
+  told_fresh_.assign(places, 1);
+  programs_.assign(groups * kScheduled, nullptr);
+  nothing_told_ = true;
+  StepState head;
+  std::memset(static_cast<void*>(&head), 0, sizeof head);
+  head.groups = at<GroupState>(arrays_);
+  head.values = at<StepValues>(arrays_, layout.values);
+  head.updates = at<int64_t>(arrays_, layout.updates);
+  head.count = count_;
+  head.group_count = static_cast<int32_t>(groups);
+  write(head_.address(), &head, sizeof head);
+  const std::vector<int64_t> none(places, 0);
+  write(arrays_.address() + layout.updates, none.data(), places * sizeof(int64_t));
+}
+
+void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
+  has_momentum_.resize(groups.size());
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    has_momentum_[g] = groups[g].hyper.momentum != 0.0;
+    GroupState state = state_of(groups[g]);
+    for (std::size_t k = 0; k < kScheduled; ++k) {
+      auto& kept = programs_[g * kScheduled + k];
+      const schedule::Program* program = groups[g].follows[k];
+      if (program == nullptr) continue;
+      auto copy = on_device(*program, device_);
+      state.follows[k] = copy->view;
+      kept = std::move(copy);
+    }
+    std::size_t first = 0, last = kGroupWords;
+    if (!nothing_told_) difference(state, told_[g], first, last);
+    told_[g] = state;
+    if (first == last) continue;
+    write(arrays_.address() + g * sizeof(GroupState) + first * kWord,
+          reinterpret_cast<const char*>(&state) + first * kWord, (last - first) * kWord);
+  }
+}
+
+void DeviceStep::tell_places() {
+  const Address updates = arrays_.address() + layout_of(told_.size(), 0).updates;
+  for (const DeviceTask& item : tasks_) {
+    const auto place = static_cast<std::size_t>(item.place);
+    if ((told_fresh_[place] != 0) == item.task.span.first || item.task.span.state == nullptr) continue;
+    told_fresh_[place] = item.task.span.first ? 1 : 0;
+    const int64_t count = item.task.span.first ? 0 : 1;
+    write(updates + place * sizeof(int64_t), &count, sizeof count);
+  }
+}
+
+void DeviceStep::write(Address to, const void* from, std::size_t bytes) {
+  if (pending_ == nullptr) pending_ = std::make_unique<PrepareArguments>();
+  changed_ = true;
+  const char* source = static_cast<const char*>(from);
+  while (bytes > 0) {
+    if (pending_->writes == PrepareArguments::kWrites || pending_words_ == PrepareArguments::kWords) flush(false);
+    const auto room = static_cast<std::size_t>(PrepareArguments::kWords - pending_words_);
+    const std::size_t words = std::min(room, bytes / kWord);
+    pending_->write[pending_->writes++] = {reinterpret_cast<void*>(to), pending_words_, static_cast<int32_t>(words)};
+    std::memcpy(pending_->payload + pending_words_, source, words * kWord);
+    pending_words_ += static_cast<int32_t>(words);
+    to += words * kWord;
+    source += words * kWord;
+    bytes -= words * kWord;
+  }
+}
+
+void DeviceStep::flush(bool refresh) {
+  pending_->state = at<StepState>(head_);
+  pending_->refresh = refresh ? 1 : 0;
+  const Current current(device_);
+  device_.launch(Kernel::prepare, 1, 1, kThreads, pending_stream_, pending_.get());
+  pending_->writes = 0;
+  pending_words_ = 0;
+}
+
+void DeviceStep::count_update() {
+  ++count_;
+  for (GroupState& group : told_) group.clock += group.held != 0 ? 0 : 1;
+  for (const DeviceTask& item : tasks_) {
+    if (has_momentum_[static_cast<std::size_t>(item.task.group)] != 0) {
+      told_fresh_[static_cast<std::size_t>(item.place)] = 0;
+    }
+  }
+}
+
+Progress DeviceStep::look() {
+  const Layout layout = layout_of(told_.size(), told_fresh_.size());
+  StepState head;
+  std::vector<GroupState> groups(told_.size());
+  std::vector<int64_t> updates(told_fresh_.size());
+  device_.wait();
+  device_.download(&head, head_.address(), sizeof head);
+  device_.download(groups.data(), arrays_.address(), groups.size() * sizeof(GroupState));
+  device_.download(updates.data(), arrays_.address() + layout.updates, updates.size() * sizeof(int64_t));
+  Progress progress{head.count - count_, {}, {}};
+  count_ = head.count;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    told_[g].clock = groups[g].clock;
+    progress.clocks.push_back(groups[g].clock);
+  }
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    told_fresh_[i] = updates[i] == 0 ? 1 : 0;
+    progress.has_state.push_back(updates[i] != 0);
+  }
+  return progress;
+}
+
+}  // namespace cuda
+}  // namespace fastlr

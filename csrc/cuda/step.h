@@ -1,0 +1,93 @@
+// One optimizer's step on one device: the state there, what the host told it, and the launches.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "cuda/device.h"
+#include "cuda/programs.h"
+#include "cuda/state.h"
+#include "step/plan.h"
+
+namespace fastlr {
+namespace cuda {
+
+// A parameter group as the host sees it before an update.
+struct GroupSetting {
+  const schedule::Program* follows[kScheduled];  // null: the constant in hyper
+  SgdHyper hyper;                                // of this update
+  double lr_scale;
+  int64_t clock;  // the step at which the next update evaluates the schedules
+  bool held;      // somebody wrote a value over a schedule's: the clock stands
+};
+
+// What the device has counted, replayed graphs included.
+struct Progress {
+  int64_t updates;              // more than the host knew of
+  std::vector<int64_t> clocks;  // of each group
+  std::vector<char> has_state;  // of each parameter: some update has written its state
+};
+
+class DeviceStep {
+ public:
+  explicit DeviceStep(const Device& device) : device_(device) {}
+
+  const Device& device() const { return device_; }
+  void clear() { tasks_.clear(); }
+  // `place`: of the parameter among all of the optimizer's. `repeated`: an earlier task is for the same tensor.
+  void add(const Task& task, int32_t place, bool repeated) { tasks_.push_back({task, place, repeated}); }
+  bool empty() const { return tasks_.empty(); }
+
+  // Tells the device what has changed; nothing in a step like the one before. Never recorded: where the stream is being
+  // captured, another one is used.
+  void tell(const std::vector<GroupSetting>& groups, int32_t places, Stream stream, bool capturing);
+  // The update: one launch for each 752 tensors.
+  void launch(Stream stream) const;
+  // After a launch that was no recording: what the device counts now.
+  void count_update();
+  // Waits for the device.
+  Progress look();
+
+ private:
+  struct DeviceTask {
+    Task task;
+    int32_t place;
+    bool repeated;  // has to wait for the launch before
+  };
+
+  void allocate(std::size_t groups, std::size_t places);
+  void tell_groups(const std::vector<GroupSetting>& groups);
+  void tell_places();
+  void write(Address to, const void* from, std::size_t bytes);
+  void flush(bool refresh);
+  template <class Arguments>
+  void launch_parts(Stream stream) const;
+  template <class Arguments>
+  int32_t fill(Arguments& arguments, std::size_t first, std::size_t last) const;
+  std::size_t end_of_launch(std::size_t first, std::size_t capacity) const;
+  int32_t tiles_in_a_chunk() const;
+  Kernel kernel_for(std::size_t first, std::size_t last) const;
+
+  const Device& device_;
+  std::vector<DeviceTask> tasks_;
+
+  Memory head_;
+  Memory arrays_;
+  std::vector<Memory> retired_;                                 // earlier arrays: a launch may still read them
+  std::vector<GroupState> told_;                                // as the device has it
+  std::vector<char> told_fresh_;                                // of each parameter: no update has written its state
+  std::vector<char> has_momentum_;                              // of each group, in this update
+  std::vector<std::shared_ptr<const DeviceProgram>> programs_;  // those of told_, kept alive
+  bool nothing_told_ = true;
+  int64_t count_ = 0;  // the device's, as far as the host knows
+
+  std::unique_ptr<PrepareArguments> pending_;
+  int32_t pending_words_ = 0;
+  Stream pending_stream_ = nullptr;
+  bool changed_ = false;
+};
+
+}  // namespace cuda
+}  // namespace fastlr

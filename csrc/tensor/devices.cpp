@@ -1,0 +1,97 @@
+#include "tensor/devices.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fastlr {
+
+bool Devices::usable(PyObject* param, const TensorView& view) {
+  const auto at = static_cast<std::size_t>(view.device_id);
+  if (uses_.size() <= at) uses_.resize(at + 1);
+  Use& use = uses_[at];
+  if (use.step == nullptr) {
+    const cuda::Device* device = cuda::find_device(view.device_id, &problem_);
+    if (device == nullptr) return false;
+    use.step = std::make_unique<cuda::DeviceStep>(*device);
+  }
+  if (!use.now) {
+    use.now = true;
+    use.source = stream_source(param);
+    find_stream(use, view.device_id);
+  }
+  return true;
+}
+
+void Devices::add(const TensorView& view, const Task& task, int32_t place, bool repeated) {
+  uses_[static_cast<std::size_t>(view.device_id)].step->add(task, place, repeated);
+}
+
+void Devices::find_stream(Use& use, int32_t ordinal) {
+  use.stream = static_cast<cuda::Stream>(current_stream(use.source, ordinal));
+  const cuda::Current current(use.step->device());
+  use.capturing = use.step->device().capturing(use.stream);
+}
+
+void Devices::tell(const std::vector<cuda::GroupSetting>& groups, int32_t places) {
+  places_ = std::max(places_, places);
+  for (Use& use : uses_) {
+    if (use.now) use.step->tell(groups, places_, use.stream, use.capturing);
+  }
+}
+
+void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups) {
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    Use& use = uses_[i];
+    if (use.step == nullptr) continue;
+    find_stream(use, static_cast<int32_t>(i));
+    use.step->tell(groups, places_, use.stream, use.capturing);
+  }
+}
+
+void Devices::launch() {
+  for (Use& use : uses_) {
+    if (!use.now) continue;
+    use.step->launch(use.stream);
+    if (!use.capturing) use.step->count_update();
+  }
+}
+
+void Devices::clear() {
+  for (Use& use : uses_) {
+    use.now = use.capturing = false;
+    if (use.step != nullptr) use.step->clear();
+  }
+}
+
+bool Devices::used() const {
+  return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.now; });
+}
+
+bool Devices::known() const {
+  return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.step != nullptr; });
+}
+
+bool Devices::recording() const {
+  return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.capturing; });
+}
+
+bool Devices::look(cuda::Progress& progress) {
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    if (uses_[i].step == nullptr) continue;
+    find_stream(uses_[i], static_cast<int32_t>(i));
+    if (std::exchange(uses_[i].capturing, false)) return false;
+  }
+  progress = {};
+  for (Use& use : uses_) {
+    if (use.step == nullptr) continue;
+    cuda::Progress own = use.step->look();
+    // A GPU without gradients counts nothing: the one that is ahead has it.
+    if (progress.clocks.empty() || own.updates > progress.updates) std::swap(own.clocks, progress.clocks);
+    progress.updates = std::max(progress.updates, own.updates);
+    progress.has_state.resize(std::max(progress.has_state.size(), own.has_state.size()));
+    for (std::size_t p = 0; p < own.has_state.size(); ++p) progress.has_state[p] |= own.has_state[p];
+  }
+  return true;
+}
+
+}  // namespace fastlr

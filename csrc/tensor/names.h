@@ -1,0 +1,21 @@
+// Python objects that a step asks for by name, found once.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fastlr {
+
+namespace py = pybind11;
+
+struct Names {
+  PyObject* const params = PyUnicode_InternFromString("params");
+  PyObject* const momentum_buffer = PyUnicode_InternFromString("momentum_buffer");
+  py::object empty_like = py::module_::import("torch").attr("empty_like");
+  py::object zeros_like = py::module_::import("torch").attr("zeros_like");
+  py::object get_num_threads = py::module_::import("torch").attr("get_num_threads");
+  py::object increment_version = py::module_::import("torch").attr("autograd").attr("graph").attr("increment_version");
+};
+
+const Names& names();
+
+}  // namespace fastlr
