@@ -12,7 +12,7 @@ BIN := $(abspath $(VENV))/bin
 PINS := $(CURDIR)/.ci/constraints.txt
 INSTALL := $(BIN)/python -m pip install -qq --constraint $(PINS)
 
-.PHONY: demo test lint device native dist wheel installed clean
+.PHONY: demo test lint device native dist wheel installed gpu-report clean
 .NOTPARALLEL:
 
 demo: $(BIN)/pip
@@ -38,8 +38,11 @@ lint: $(VENV)/tools-installed
 	$(BIN)/python tools/check_invariants.py
 	$(BIN)/mypy
 
-device:
-	tools/check_device.sh
+# The machine code for GPUs, compiled and inspected; no GPU is needed.
+device: $(VENV)/tools-installed
+	$(BIN)/python csrc/cuda/compile_images.py embed build/device/images.cpp default
+	$(BIN)/python tools/check_device.py build/device
+	$(BIN)/python tools/occupancy.py build/device > build/device/occupancy.md
 
 # The kernels, the thread pool and the schedules without Python, under AddressSanitizer and UndefinedBehaviorSanitizer.
 native: $(VENV)/tools-installed
@@ -70,6 +73,18 @@ define test_wheel
 	cd tests && $(BIN)/python -m mypy.stubtest --allowlist ../tools/stubtest_allow.txt fastlr._core
 	cd tests && $(BIN)/pytest . --pyargs fastlr
 endef
+
+# On a machine with an NVIDIA GPU: its tests and bench, in build/gpu-report/report.md and report.json, to send back.
+# TORCH is what pip installs as torch, options included: TORCH="torch==2.9.1 --index-url URL" VENV=.venv-2.9
+TORCH ?= $(shell grep '^torch==' $(PINS))
+
+gpu-report: $(BIN)/pip
+	$(BIN)/python tools/gpu_report.py --probe
+	$(BIN)/python -m pip install -qq $(TORCH)
+	grep -v '^torch==' $(PINS) > $(VENV)/pins-but-torch.txt
+	$(BIN)/python -m pip install -qq --constraint $(VENV)/pins-but-torch.txt \
+	  --config-settings cmake.define.FASTLR_CUDA=ON ".[test]"
+	$(BIN)/python tools/gpu_report.py --output build/gpu-report
 
 clean:
 	rm -rf build dist wheelhouse fastlr-demo $(VENV)

@@ -1,9 +1,10 @@
-"""The command line: ``fastlr plot``, ``fastlr eval``, ``fastlr demo`` and ``fastlr bench``.
+"""The command line: ``fastlr plot``, ``fastlr eval``, ``fastlr info``, ``fastlr demo`` and ``fastlr bench``.
 
 Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import TypeAlias
 
 from fastlr._command import CommandError
+from fastlr._info import info, info_text
 from fastlr._schedule_commands import close_quietly, picture_file, run_eval, run_plot, steps_range
 from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, bench
+from fastlr.benchmarks.cuda import CUDA_CASES, CUDA_FULL, CUDA_PEERS, CUDA_QUICK, DTYPES, bench_cuda
 from fastlr.demo import demo
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -43,21 +46,36 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, metavar="N", help="of weights and batches (%(default)s)")
     demo_parser.set_defaults(run=run_demo)
 
+    info_parser = commands.add_parser(
+        "info",
+        help="show versions, the processor and what was found of CUDA",
+        description="Show versions, the processor, and CUDA's devices or the reason why CUDA is not used.",
+    )
+    info_parser.add_argument("--json", action="store_true", help="print JSON")
+    info_parser.set_defaults(run=run_info)
+    add_bench_command(commands)
+    return top
+
+
+def add_bench_command(commands: Commands) -> None:
     bench_parser = commands.add_parser(
         "bench",
-        help="time fastlr.SGD against torch's loop, foreach, fused and compiled SGD",
+        help="time fastlr.SGD against torch's SGD, on the processor or on a GPU",
         description="Check that all sides compute the same, then time one step of each in turn. Each torch step "
-        "includes CosineAnnealingLR.step(); fastlr's schedule is part of its step. Takes some 6 minutes, most of "
-        "them in torch.compile; --quick less than one.",
+        "includes CosineAnnealingLR.step(); fastlr's schedule is part of its step. On the processor it takes some 6 "
+        "minutes, most of them in torch.compile; --quick less than one.",
+        epilog=f"--device cpu has the peers {', '.join(PEERS)} and the cases {', '.join(CASES)}; "
+        f"--device cuda the peers {', '.join(CUDA_PEERS)} and the cases {', '.join(CUDA_CASES)}.",
     )
     add = bench_parser.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
     add("--quick", action="store_true", help="fewer rounds, and compiled only where --peers names it")
-    add("--peers", nargs="+", choices=PEERS, metavar="PEER", help=f"only these of torch's: {', '.join(PEERS)}")
-    add("--cases", nargs="+", choices=CASES, metavar="CASE", help=f"only these of: {', '.join(CASES)}")
-    add("--threads", type=whole, metavar="N", help="threads of torch and fastlr")
+    add("--peers", nargs="+", metavar="PEER", help="only these of torch's, see below")
+    add("--cases", nargs="+", metavar="CASE", help="only these, see below")
+    add("--dtypes", nargs="+", choices=DTYPES, metavar="DTYPE", help=f"with cuda, only these of: {', '.join(DTYPES)}")
+    add("--threads", type=whole, metavar="N", help="with cpu, threads of torch and fastlr")
     add("--json", type=Path, metavar="FILE", help="write every figure to FILE")
-    bench_parser.set_defaults(run=run_bench)
-    return top
+    bench_parser.set_defaults(run=run_bench, refuse=bench_parser.error)
 
 
 def add_schedule_commands(commands: Commands) -> None:
@@ -94,7 +112,39 @@ def run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def run_info(arguments: argparse.Namespace) -> int:
+    facts = info()
+    print(json.dumps(facts, indent=1) if arguments.json else info_text(facts))
+    return 0
+
+
+def check_device(arguments: argparse.Namespace) -> None:
+    """End with a usage error where a bench's option is one of the other device's."""
+    device = arguments.device
+    unfit = {"cpu": "dtypes", "cuda": "threads"}[device]
+    if getattr(arguments, unfit) is not None:
+        arguments.refuse(f"argument --{unfit}: not with --device {device}. Leave one of the two out")
+    peers, cases = (PEERS, CASES) if device == "cpu" else (CUDA_PEERS, CUDA_CASES)
+    for option, known in (("peers", peers), ("cases", cases)):
+        for name in getattr(arguments, option) or ():
+            if name not in known:
+                choices = ", ".join(known)
+                arguments.refuse(
+                    f"argument --{option}: unknown with --device {device}: {name!r}. Use some of {choices}"
+                )
+
+
 def run_bench(arguments: argparse.Namespace) -> int:
+    check_device(arguments)
+    if arguments.device == "cuda":
+        correct = bench_cuda(
+            arguments.cases or CUDA_CASES,
+            arguments.peers or CUDA_PEERS,
+            arguments.dtypes or tuple(DTYPES),
+            effort=CUDA_QUICK if arguments.quick else CUDA_FULL,
+            json_file=arguments.json,
+        )
+        return 0 if correct else 1
     peers = arguments.peers or [peer for peer in PEERS if not (arguments.quick and peer == "compiled")]
     correct = bench(
         arguments.cases or CASES,

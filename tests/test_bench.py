@@ -77,7 +77,7 @@ def test_training_steps_are_checked_and_recorded(case: str, short: None, tmp_pat
 
 @pytest.mark.parametrize("case", ["small", "train-cnn"])
 def test_a_wrong_result_is_shown_and_fails(case: str, short: None, monkeypatch: Patch, capsys: Capture) -> None:
-    monkeypatch.setattr(peers, "schedule", lambda: Constant(peers.RATE * 1.001))
+    monkeypatch.setattr(peers, "schedule", lambda updates: Constant(peers.RATE * 1.001))
     assert main(["bench", "--quick", "--cases", case, "--peers", "loop", "fused"]) == 1
     assert capsys.readouterr().out.count("WRONG by") == 2
 
@@ -98,6 +98,22 @@ def test_the_loop_must_be_bit_equal(monkeypatch: Patch) -> None:
 def test_momentum_is_compared_too() -> None:
     ours, fused = steps.start(SHAPE_LISTS["small"], ["fastlr", "fused"])[0]
     steps.momentum_of(fused)[0][0] += 1.0
+    assert not steps.compare(fused, ours)[1]
+
+
+@pytest.mark.parametrize("tensors", [steps.parameters_of, steps.momentum_of])
+@pytest.mark.parametrize("index", [0, 7, 160])
+def test_nan_is_wrong(tensors: Callable[[peers.Side], list[torch.Tensor]], index: int) -> None:
+    ours, fused = steps.start(SHAPE_LISTS["small"], ["fastlr", "fused"])[0]
+    tensors(fused)[index].data[3] = float("nan")
+    assert steps.compare(fused, ours) == ("WRONG by nan", False)
+
+
+def test_tensors_are_compared_in_pieces(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(steps, "PIECE", 5)
+    ours, fused = steps.start(SHAPE_LISTS["small"], ["fastlr", "fused"])[0]
+    assert steps.compare(fused, ours)[1]
+    steps.momentum_of(fused)[160][15] += 1.0
     assert not steps.compare(fused, ours)[1]
 
 

@@ -24,6 +24,18 @@ USAGE = [
     (["bench", "--threads", "-1"], "not a positive whole number: '-1'"),
     (["bench", "--cases", "enormous"], "many-tiny"),
     (["bench", "--peers", "fastlr"], "foreach"),
+    (["bench", "--device", "tpu"], "cuda"),
+    (["bench", "--device", "cuda", "--dtypes", "float64"], "bfloat16"),
+    (["bench", "--dtypes", "float32"], "argument --dtypes: not with --device cpu. Leave one of the two out"),
+    (["bench", "--device", "cuda", "--threads", "2"], "argument --threads: not with --device cuda. Leave one of"),
+    (["bench", "--device", "cuda", "--cases", "resnet50", "small"], "unknown with --device cuda: 'small'. Use some of"),
+    (["bench", "--cases", "flat-25m"], "unknown with --device cpu: 'flat-25m'. Use some of many-tiny, small,"),
+    (
+        ["bench", "--device", "cuda", "--peers", "compiled"],
+        "unknown with --device cuda: 'compiled'. Use some of foreach",
+    ),
+    (["bench", "--peers", "graph"], "argument --peers: unknown with --device cpu: 'graph'. Use some of loop, foreach"),
+    (["info", "--json", "file"], "file"),
 ]
 
 
@@ -35,7 +47,9 @@ def test_wrong_usage_ends_with_2_and_names_the_problem(arguments: list[str], mes
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ("plot", "eval", "demo", "bench"))])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("plot", "eval", "info", "demo", "bench"))]
+)
 def test_help(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -42,15 +42,15 @@ def label(name: str) -> str:
     return f"torch {name} (default)" if name == DEFAULT_ON_CPU else f"torch {name}"
 
 
-def schedule() -> fastlr.schedules.Schedule:
-    """The rates of ``CosineAnnealingLR(optimizer, UPDATES)``."""
-    return Cosine(RATE, 0.0, UPDATES)
+def schedule(updates: int) -> fastlr.schedules.Schedule:
+    """The rates of ``CosineAnnealingLR(optimizer, updates)``."""
+    return Cosine(RATE, 0.0, updates)
 
 
-def make_side(name: str, parameters: Iterable[torch.nn.Parameter]) -> Side:
-    """One of ``fastlr`` or ``PEERS``."""
+def make_side(name: str, parameters: Iterable[torch.nn.Parameter], updates: int = UPDATES) -> Side:
+    """One of ``fastlr`` or ``PEERS``; its rate falls to 0 in that many updates."""
     if name == OURS:
-        ours = fastlr.SGD(parameters, lr=schedule(), **HYPER)
+        ours = fastlr.SGD(parameters, lr=schedule(updates), **HYPER)
 
         def native() -> None:
             ours.step()
@@ -59,7 +59,7 @@ def make_side(name: str, parameters: Iterable[torch.nn.Parameter]) -> Side:
 
     compiled = name == "compiled"
     optimizer = torch.optim.SGD(parameters, lr=torch.tensor(RATE) if compiled else RATE, **HYPER, **PEERS[name])
-    scheduler = CosineAnnealingLR(optimizer, UPDATES)
+    scheduler = CosineAnnealingLR(optimizer, updates)
     step = compiled_step(optimizer) if compiled else optimizer.step
 
     def update() -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from fastlr.optim.scheduled import check_number
+from fastlr.optim.groups import check_number
 from fastlr.schedules import Schedule
 from fastlr.schedules.operators import operand
 

@@ -190,3 +190,13 @@ def adopt(saved: list[Group], known: list[Group] | None, names: Sequence[str], *
         if not isinstance(group["lr_schedule"], ReduceOnPlateau):
             group["plateau"] = None
     return replacements
+
+
+def check_number(name: str, value: Any, label: str) -> None:
+    """Raise ValueError unless the value (a schedule: all its values) is a finite number >= 0."""
+    plateau.require_outermost(name, value, allowed=name == "lr")
+    value = value.detach() if isinstance(value, torch.Tensor) else value
+    low = value.minimum_value if isinstance(value, Schedule) else value
+    if not low >= 0.0 or (not isinstance(value, Schedule) and not math.isfinite(value)):
+        shown = f"{value!r}, which goes down to {low}" if isinstance(value, Schedule) else f"{value}"
+        raise ValueError(f"Invalid {label}: {shown}. Give {name} as a finite number >= 0 or a schedule of such.")

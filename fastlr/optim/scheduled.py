@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeAlias, cast
@@ -34,7 +33,7 @@ class ScheduledOptimizer(Optimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._forget_plan()
-        self._unwritten: set[torch.Tensor] = set()
+        self._unwritten: set[torch.Tensor] = set()  # their state is allocated, but no update has written it
         self._noticed: set[int] = set()
         self._keep_schedule = False
         self._replaced: list[str] = []  # what the last load replaced
@@ -289,13 +288,3 @@ class ScheduledOptimizer(Optimizer):
 def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:
     for group in state["param_groups"]:
         groups.pack(group, cast(ScheduledOptimizer, optimizer).scheduled)
-
-
-def check_number(name: str, value: Any, label: str) -> None:
-    """Raise ValueError unless the value (a schedule: all its values) is a finite number >= 0."""
-    plateau.require_outermost(name, value, allowed=name == "lr")
-    value = value.detach() if isinstance(value, torch.Tensor) else value
-    low = value.minimum_value if isinstance(value, Schedule) else value
-    if not low >= 0.0 or (not isinstance(value, Schedule) and not math.isfinite(value)):
-        shown = f"{value!r}, which goes down to {low}" if isinstance(value, Schedule) else f"{value}"
-        raise ValueError(f"Invalid {label}: {shown}. Give {name} as a finite number >= 0 or a schedule of such.")

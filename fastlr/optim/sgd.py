@@ -11,7 +11,7 @@ from torch.optim.sgd import sgd as torch_sgd
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from fastlr.optim import groups
-from fastlr.optim.scheduled import Left, ScheduledOptimizer, check_number
+from fastlr.optim.scheduled import Left, ScheduledOptimizer
 from fastlr.schedules import Schedule
 
 
@@ -99,9 +99,9 @@ class SGD(ScheduledOptimizer):
         super().__setstate__(state)
 
     def _check_numbers(self, values: dict[str, Any]) -> None:
-        check_number("lr", values["lr"], "learning rate")
-        check_number("momentum", values["momentum"], "momentum value")
-        check_number("weight_decay", values["weight_decay"], "weight_decay value")
+        groups.check_number("lr", values["lr"], "learning rate")
+        groups.check_number("momentum", values["momentum"], "momentum value")
+        groups.check_number("weight_decay", values["weight_decay"], "weight_decay value")
         if not math.isfinite(values["dampening"]):
             raise ValueError(f"Invalid dampening: {values['dampening']}. Give a finite number.")
         groups.check_own({**groups.OWN_DEFAULTS, **values})
