@@ -55,7 +55,7 @@ def test_the_python_blocks_run_as_pasted_one_after_another(
         printed.append(capsys.readouterr().out)
     assert "25 updates\n" in printed
     assert "0.5\n" in printed  # what is left of the rate after the metric stood still
-    assert printed[-1] == "25 updates done\n"
+    assert "25 updates done\n" in printed
     optimizer = namespace["optimizer"]
     assert isinstance(optimizer, fastlr.SGD)
     assert optimizer.param_groups[0]["lr"] == 0.0  # the schedule of the run that was saved, not the 0.1 given here
