@@ -61,6 +61,17 @@ def test_the_python_blocks_run_as_pasted_one_after_another(
     assert optimizer.param_groups[0]["lr"] == 0.0  # the schedule of the run that was saved, not the 0.1 given here
 
 
+def test_the_blocks_of_the_page_about_gpus_run() -> None:
+    """The second one does something only where there is a GPU."""
+    namespace: dict[str, object] = {}
+    page = (ROOT / "docs" / "cuda.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, namespace)
+    optimizer = namespace["optimizer"]
+    assert isinstance(optimizer, fastlr.SGD)
+    assert optimizer.step_count == (906 if torch.cuda.is_available() else 3)
+
+
 def test_the_first_block_prints_what_the_readme_shows(capsys: pytest.CaptureFixture[str]) -> None:
     exec(PYTHON[0], {})
     printed = capsys.readouterr().out
