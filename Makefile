@@ -44,17 +44,21 @@ device: $(VENV)/tools-installed
 	$(BIN)/python tools/check_device.py build/device
 	$(BIN)/python tools/occupancy.py build/device > build/device/occupancy.md
 
-# The kernels, the thread pool and the schedules without Python, under AddressSanitizer and UndefinedBehaviorSanitizer.
-native: $(VENV)/tools-installed
-	PATH=$(BIN):$$PATH cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-	  -DFASTLR_SANITIZE=ON -DFASTLR_WERROR=ON
-	$(BIN)/cmake --build build/native --parallel 2
-	$(BIN)/ctest --test-dir build/native --output-on-failure --no-tests=error
+# The kernels of the CPU and of CUDA, the thread pool and the schedules without Python: under AddressSanitizer and
+# UndefinedBehaviorSanitizer, then under ThreadSanitizer.
+native: native-address native-thread
+
+native-%: $(VENV)/tools-installed
+	PATH=$(BIN):$$PATH cmake -S . -B build/native-$* -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	  -DFASTLR_SANITIZE=$* -DFASTLR_WERROR=ON -DFASTLR_CUDA=OFF
+	$(BIN)/cmake --build build/native-$* --parallel 2
+	$(BIN)/ctest --test-dir build/native-$* --output-on-failure --no-tests=error
 
 # The sdist, and a wheel made from it by this machine's compiler, both in environments without torch.
 dist: $(VENV)/tools-installed
 	rm -rf dist
-	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m build --config-setting cmake.define.FASTLR_WERROR=ON
+	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m build --config-setting cmake.define.FASTLR_WERROR=ON \
+	  --config-setting cmake.define.FASTLR_CUDA=ON
 
 # A manylinux wheel from the sdist.
 wheel: $(VENV)/tools-installed

@@ -218,13 +218,15 @@ void bind_steps(py::module_& module) {
       .def("forget", &SgdStep::forget, "Forgets everything but the state on GPUs.")
       .def("sync", &SgdStep::sync, arg("groups"), arg("unwritten"),
            "Waits for the GPUs and writes their counts into the groups.")
-      .def("tell", &SgdStep::tell, arg("groups"), "Tells the GPUs what stands in the groups.")
+      .def("tell", &SgdStep::tell, arg("groups"), arg("state"), arg("unwritten"),
+           "Tells the GPUs what stands in the groups, and which state has been written.")
       .def("recorded", &SgdStep::recorded, "Whether a CUDA graph has recorded an update.")
       .def("cuda_problem", &SgdStep::cuda_problem, "Why GPUs are left to torch, or \"\".");
   module.attr("NOTICE_OVERRIDDEN") = static_cast<int>(fastlr::kOverridden);
   module.attr("NOTICE_ENDED_AT_ZERO") = static_cast<int>(fastlr::kEndedAtZero);
   module.attr("NOTICE_RECORDED_CONSTANT") = static_cast<int>(fastlr::kRecordedConstant);
   module.attr("NOTICE_LEFT_TO_TORCH") = static_cast<int>(fastlr::kLeftToTorch);
+  module.attr("NOTICE_LACKS_MOMENTUM") = static_cast<int>(fastlr::kLacksMomentum);
   module.def("cpu_capability", [] { return fastlr::kernels().name; }, "The instruction set in use.");
   module.def("tensor_access", &fastlr::tensor_access,
              "How tensors are read: \"direct\", \"dlpack\" or \"attributes\".");
@@ -235,6 +237,8 @@ void bind_cuda(py::module_& module) {
   module.def("cuda_image", &fastlr::cuda_image, arg("name"), arg("long_arguments") = true,
              "The embedded device code of that name, such as \"sm_90\" or \"compute_80\".");
   module.def("on_cuda", &fastlr::on_cuda, arg("tensor"), "Whether the tensor lies on a GPU that the core can use.");
+  module.def("is_captured", &fastlr::is_captured, arg("tensor"),
+             "Whether the current stream of the tensor's GPU is being captured.");
   module.def("evaluate_cuda", &fastlr::evaluate_cuda, arg("programs"), arg("steps"), arg("out"),
              "out[k, n] = programs[k](steps[n]) on out's GPU, for a dense int64 tensor there or a range.");
 }

@@ -1,10 +1,17 @@
 """Every test sees the installed package, and hypothesis neither times examples nor draws them by chance."""
 
+import contextlib
 import importlib.util
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import cuda_tensors
 import hypothesis
 import pytest
+import standin_driver
+import torch
 
 SOURCE = Path(__file__).resolve().parents[1] / "fastlr"
 FOUND = importlib.util.find_spec("fastlr")
@@ -17,3 +24,52 @@ if FOUND is None or FOUND.origin is None or Path(FOUND.origin).resolve().parent 
 
 hypothesis.settings.register_profile("fastlr", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("fastlr")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu") is not None:
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+def load_standin() -> standin_driver.Standin:
+    try:
+        cuda_tensors.types()
+        return standin_driver.load()
+    except standin_driver.Unavailable as problem:
+        if os.environ.get("FASTLR_REQUIRE_STANDIN") == "1":
+            raise
+        pytest.skip(str(problem))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Loads the stand-in before the first test: whoever opens the driver keeps what was found."""
+    if any({"standin", "place"} & {*getattr(item, "fixturenames", ())} for item in session.items):
+        with contextlib.suppress(standin_driver.Unavailable):  # the tests that ask for it say so
+            standin_driver.load()
+
+
+@pytest.fixture
+def standin() -> Iterator[standin_driver.Standin]:
+    """The stand-in for CUDA's driver, without records of earlier tests. Any damage that it saw fails the test."""
+    driver = load_standin()
+    driver.reset()
+    contexts = driver.contexts()
+    yield driver
+    driver.finish()
+    problems = [event["text"] for event in driver.events("problem") if event["text"] not in driver.expected]
+    assert problems == []
+    assert driver.damage() == ""
+    assert driver.contexts() == contexts
+    driver.reset()
+
+
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])
+def place(request: pytest.FixtureRequest) -> Any:
+    """Where a test of the CUDA path runs: the stand-in, or a GPU."""
+    import cuda_places
+
+    if request.param == "gpu":
+        return cuda_places.GpuPlace()
+    return cuda_places.StandinPlace(request.getfixturevalue("standin"))

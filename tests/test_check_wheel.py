@@ -1,5 +1,7 @@
 """Each check of a wheel fails on what it is there to find."""
 
+import struct
+
 import check_wheel
 import pytest
 
@@ -55,3 +57,44 @@ def test_exported_runtime_is_found() -> None:
 
 def test_large_wheel_is_found() -> None:
     assert len(check_wheel.size_problems(check_wheel.MAX_BYTES)) == 1
+
+
+def machine_code(version: int, flags: int, machine: int = 190) -> bytes:
+    """The header of an ELF file."""
+    header = bytearray(64)
+    header[:9] = b"\x7fELF\x02\x01\x01\x33" + bytes([version])
+    struct.pack_into("<H", header, 18, machine)
+    struct.pack_into("<I", header, 48, flags)
+    return bytes(header)
+
+
+def test_images_are_read() -> None:
+    """Flags as NVRTC 12.9 wrote them for these architectures."""
+    library = machine_code(0, 0, machine=62)  # the extension itself, for x86-64
+    library += b"code" + machine_code(7, 0x460546) + machine_code(7, 0x5A055A) + machine_code(8, 0x6006402)
+    library += b"//\n// Generated\n//\n\n.version 8.8\n.target sm_80\n.address_size 64\n\0" + machine_code(8, 0x6007802)
+    library += b"\x7fELF\x02"  # cut off
+    assert list(check_wheel.embedded_images(library)) == ["sm_70", "sm_90", "sm_100", "sm_120", "compute_80"]
+
+
+GOOD_IMAGES = [f"sm_{architecture}" for architecture in (70, 70, 75, 75, 80, 80, 86, 86, 90, 90, 100, 120)]
+GOOD_IMAGES += ["compute_80"]
+
+
+def test_good_images_pass() -> None:
+    assert check_wheel.image_problems(GOOD_IMAGES) == []
+
+
+@pytest.mark.parametrize("missing", sorted(set(GOOD_IMAGES)))
+def test_missing_image_is_found(missing: str) -> None:
+    images = GOOD_IMAGES.copy()
+    images.remove(missing)
+    assert check_wheel.image_problems(images) == [f"1 images are missing: {missing}"]
+
+
+def test_image_too_many_is_found() -> None:
+    assert check_wheel.image_problems([*GOOD_IMAGES, "sm_120"]) == ["1 images too many: sm_120"]
+
+
+def test_wheel_without_images_is_found() -> None:
+    assert len(check_wheel.image_problems([])) == len(set(GOOD_IMAGES))

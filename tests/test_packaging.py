@@ -11,6 +11,7 @@ from typing import Any
 
 import check_wheel
 import pytest
+from load_file import load_file
 
 import fastlr
 from fastlr._conflict import warn_if_both_installed
@@ -79,6 +80,15 @@ def test_every_requirement_is_pinned() -> None:
     lists += project["optional-dependencies"].values()
     names = {canonical(re.match(r"[\w.-]+", item)[0]) for items in lists for item in items}  # type: ignore[index]
     assert names <= pinned().keys()
+
+
+def test_compiler_for_gpus_is_the_same_everywhere() -> None:
+    """The build requires the minor version whose machine code the checks inspect, and CI one release of it."""
+    script = load_file("csrc/cuda/compile_images.py")
+    (required,) = (item for item in project_settings()["build-system"]["requires"] if item.startswith(script.PACKAGE))
+    assert required.startswith(f"{script.PACKAGE}=={script.NEEDED}.*; sys_platform == 'linux'")
+    assert pinned()[script.PACKAGE].startswith(f"{script.NEEDED}.")
+    assert pinned()["nvidia-cuda-cuobjdump"] == pinned()["nvidia-cuda-nvdisasm"]
 
 
 def test_pre_commit_uses_the_pinned_versions() -> None:

@@ -21,6 +21,7 @@ END
 chmod +x "$scratch/c++"
 
 CXX="$scratch/c++" "$python" -m pip wheel --quiet --no-deps --build-constraint .ci/constraints.txt \
-  --config-settings cmake.define.FASTLR_WERROR=ON --wheel-dir "$scratch/built" "$sdist"
+  --config-settings cmake.define.FASTLR_WERROR=ON --config-settings cmake.define.FASTLR_CUDA=ON \
+  --wheel-dir "$scratch/built" "$sdist"
 rm -rf "$output"
 PATH="$(dirname "$python"):$PATH" "$python" -m auditwheel repair --wheel-dir "$output" "$scratch"/built/*.whl

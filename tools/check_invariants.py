@@ -29,16 +29,25 @@ NATIVE = r"csrc/.*"
 # Built from parts, so that this file holds no such path itself.
 MACHINE_PATH = r"(?<![\w.~])/(?:" + "|".join(("home", "root", "tmp", "work", "Users")) + r")/"
 
+HYPER = r"\b(?:momentum|weight_decay|step_size|gradient_weight|dampening)\b"
+
 RULES = (
     Rule(
+        "SGD's arithmetic only in rules/",
+        rf"{HYPER}\s*\*|\*=?\s*(?:[\w\]]+(?:\.|->))*{HYPER}",
+        NATIVE,
+        r"csrc/rules/.*",
+    ),
+    Rule(
         "fused multiply-adds only in rules/ and schedule/",
-        r"\bfmaf?\s*\(|__builtin_fma",
+        r"\bfmaf?\s*\(|__builtin_fma|__fmaf?_r[dnuz]|\bfma\.r[mnpz]",
         NATIVE,
         r"csrc/(rules|schedule)/.*",
     ),
     Rule(
         "functions of libm only in schedule/",
-        r"\b(?:std::|::)?(?:a?(?:cos|sin|tan)h?|exp2?|expm1|log(?:2|10|1p)?|pow|sqrt)f?\s*\(",
+        r"\b(?:std::|::|__)?(?:a?(?:cos|sin|tan)h?|exp(?:2|10)?|expm1|log(?:2|10|1p)?|pow|sqrt)f?\s*\("
+        r"|__[df]sqrt_r|\b(?:cos|ex2|lg2|r?sqrt|sin|tanh)\.(?:approx|r)",
         NATIVE,
         r"csrc/schedule/.*",
     ),

@@ -1,22 +1,26 @@
-"""Check repaired wheels: size, glibc tag, contents, and what the extension links and exports.
+"""Check repaired wheels: size, glibc tag, contents, code for GPUs, and what the extension links and exports.
 
 usage: check_wheel.py WHEEL...
 """
 
 import io
 import re
+import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import Symbol, SymbolTableSection
+from load_file import load_file
 
 MAX_BYTES = 5_000_000
 MAX_GLIBC = (2, 28)
+EM_CUDA = 190
 SHIPPED = ("fastlr/_core.pyi", "fastlr/py.typed")
 SYSTEM_LIBRARIES = re.compile(r"(libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|ld-linux-[\w-]+)\.so\.\d+")
 
@@ -66,6 +70,25 @@ def read_links(library: bytes) -> tuple[list[str], list[str]]:
     return needed, exported
 
 
+def embedded_images(library: bytes) -> Iterator[str]:
+    """The target of each image in the extension: machine code is an ELF file of its own, PTX is text."""
+    for match in re.finditer(rb"\x7fELF\x02", library):
+        header = library[match.start() : match.start() + 64]
+        if len(header) == 64 and struct.unpack_from("<H", header, 18) == (EM_CUDA,):
+            (flags,) = struct.unpack_from("<I", header, 48)
+            # Version 8 of CUDA's ELF files, of architectures from 100 on, keeps the number one byte higher.
+            yield f"sm_{(flags >> 8 if header[8] >= 8 else flags) & 0xFF}"
+    for architecture in re.findall(rb"^\.version [\d.]+\n\.target sm_(\d+)", library, re.MULTILINE):
+        yield f"compute_{architecture.decode()}"
+
+
+def image_problems(found: Iterable[str]) -> list[str]:
+    wanted = Counter(image.target for image in load_file("csrc/cuda/compile_images.py").images_for("default"))
+    counts = Counter(found)
+    problems = [f"{count} images are missing: {target}" for target, count in sorted((wanted - counts).items())]
+    return problems + [f"{count} images too many: {target}" for target, count in sorted((counts - wanted).items())]
+
+
 def audited_tag(wheel: Path) -> str:
     command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -76,12 +99,15 @@ def audited_tag(wheel: Path) -> str:
 def check(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        links = [read_links(archive.read(name)) for name in names if name.endswith(".so")]
+        libraries = [archive.read(name) for name in names if name.endswith(".so")]
+    links = [read_links(library) for library in libraries]
+    images = [image for library in libraries for image in embedded_images(library)]
     size = wheel.stat().st_size
     tag = audited_tag(wheel)
-    libraries = " ".join(sorted({name for needed, _ in links for name in needed}))
-    print(f"{wheel.name}: {size / 1e6:.2f} MB, {tag}, needs {libraries}")
-    problems = size_problems(size) + tag_problems(wheel.name, tag) + content_problems(names)
+    libraries_needed = sorted({name for needed, _ in links for name in needed})
+    print(f"{wheel.name}: {size / 1e6:.2f} MB, {tag}, needs {' '.join(libraries_needed)}")
+    print(f"code for GPUs: {' '.join(dict.fromkeys(images))}")
+    problems = size_problems(size) + tag_problems(wheel.name, tag) + content_problems(names) + image_problems(images)
     return problems + [problem for needed, exported in links for problem in link_problems(needed, exported)]
 
 

@@ -50,6 +50,7 @@ __device__ inline void evaluate_groups(StepState* state, int32_t half, int64_t a
       if (k == kWeightDecay) hyper.weight_decay = value;
     }
     values.scalars = sgd::scalars<float>(hyper);
+    values.decay = hyper.weight_decay != 0.0 ? 1 : 0;
     const bool complete =
         hyper.lr == hyper.lr && hyper.momentum == hyper.momentum && hyper.weight_decay == hyper.weight_decay;
     if (!complete) atomicAdd(&state->missing[half], 1);

@@ -1,6 +1,6 @@
 """Compile kernels.cu for GPUs with NVRTC, and write the C++ source that embeds the results.
 
-usage: compile_images.py check ARCHITECTURE...              what would be built; exit status 1: no compiler
+usage: compile_images.py check ARCHITECTURE...              what would be built; status 1 where there is no compiler
        compile_images.py embed SOURCE.cpp ARCHITECTURE...    images beside SOURCE.cpp; those already there are kept
 
 ARCHITECTURE is written as in CMake: 86-real for machine code, 86-virtual for PTX, 86 for both; `default` is the list
@@ -247,7 +247,14 @@ def parse_arguments() -> argparse.Namespace:
         command.add_argument("architectures", nargs="*", metavar="ARCHITECTURE")
     one.add_argument("output", type=Path)
     one.add_argument("name")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    try:
+        entries = getattr(arguments, "architectures", [])
+        arguments.images = list(dict.fromkeys(image for entry in entries for image in images_for(entry)))
+    except BuildError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    return arguments
 
 
 def main() -> int:
@@ -255,13 +262,10 @@ def main() -> int:
     try:
         if arguments.command == "one":
             compile_one(arguments.output, arguments.name)
-            return 0
-        # Each image once, whichever entries ask for it.
-        images = list(dict.fromkeys(image for entry in arguments.architectures for image in images_for(entry)))
-        if arguments.command == "check":
-            check(images)
+        elif arguments.command == "check":
+            check(arguments.images)
         else:
-            embed(arguments.output, images)
+            embed(arguments.output, arguments.images)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

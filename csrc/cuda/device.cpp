@@ -96,13 +96,17 @@ class Opening {
   static Result load(Device& device, const Image& image) {
     const Driver& driver = *device.driver_;
     const Relaxed relaxed(driver);
-    const Current current(device);
+    Result result = driver.cuCtxPushCurrent(device.context_);
+    if (result != 0) return result;
     Module module = nullptr;
-    Result result = driver.cuModuleLoadData(&module, image.data);
+    result = driver.cuModuleLoadData(&module, image.data);
     for (int k = 0; k < kKernels && result == 0; ++k) {
       result = driver.cuModuleGetFunction(&device.functions_[k], module, kKernelNames[k]);
     }
-    return result == 0 ? driver.cuStreamCreate(&device.own_stream_, kNonBlocking) : result;
+    if (result == 0) result = driver.cuStreamCreate(&device.own_stream_, kNonBlocking);
+    Context before = nullptr;
+    driver.cuCtxPopCurrent(&before);
+    return result;
   }
 
   const Found& found_;
@@ -168,6 +172,7 @@ void Device::upload(Address to, const void* from, std::size_t bytes) const {
 }
 
 void Device::download(void* to, Address from, std::size_t bytes) const {
+  const Relaxed relaxed(*driver_);
   const Current current(*this);
   check(*driver_, driver_->cuMemcpyDtoHAsync(to, from, bytes, own_stream_), "A copy from the device failed",
         kAfterFailure);
@@ -175,6 +180,7 @@ void Device::download(void* to, Address from, std::size_t bytes) const {
 }
 
 void Device::wait() const {
+  const Relaxed relaxed(*driver_);
   const Current current(*this);
   check(*driver_, driver_->cuCtxSynchronize(), "Waiting for the device failed", kAfterFailure);
 }

@@ -57,6 +57,17 @@ struct alignas(kVectorBytes) Bits {
   uint32_t word[kVectorBytes / 4];
 };
 
+// Written out, since ptxas splits some plain stores of 16 bytes in two.
+__device__ inline void store_bits(void* to, const Bits& bits) {
+#ifdef __CUDA_ARCH__
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.word[0]), "r"(bits.word[1]),
+               "r"(bits.word[2]), "r"(bits.word[3])
+               : "memory");
+#else
+  *static_cast<Bits*>(to) = bits;
+#endif
+}
+
 template <class T>
 constexpr int32_t kLanes = kVectorBytes / static_cast<int32_t>(sizeof(T));
 

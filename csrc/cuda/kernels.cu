@@ -95,8 +95,8 @@ __device__ inline void prepare(const PrepareArguments& arguments) {
     for (int32_t word = static_cast<int32_t>(threadIdx.x); word < write.words; word += kThreads) {
       static_cast<uint64_t*>(write.to)[word] = arguments.payload[write.begin + word];
     }
+    __syncthreads();  // a later write may be to the same words
   }
-  __syncthreads();
   if (arguments.refresh != 0) evaluate_groups(arguments.state, arguments.state->half, 0, stacks);
 }
 

@@ -14,6 +14,7 @@ namespace cuda {
 struct StepValues {
   SgdHyper hyper;
   SgdScalars<float> scalars;
+  int32_t decay;  // not 0: hyper.weight_decay is not 0, which a loop would compare again and again
 };
 
 // The hyper-parameters that may follow a schedule.

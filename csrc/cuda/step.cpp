@@ -34,8 +34,7 @@ T* at(const Memory& memory, std::size_t offset = 0) {
 }
 
 GroupState state_of(const GroupSetting& setting) {
-  GroupState state;
-  std::memset(static_cast<void*>(&state), 0, sizeof state);  // so that padding never differs
+  GroupState state{};
   state.hyper = setting.hyper;
   state.lr_scale = setting.lr_scale;
   state.clock = setting.clock;
@@ -44,6 +43,19 @@ GroupState state_of(const GroupSetting& setting) {
   if (setting.follows[kMomentum] != nullptr) state.hyper.momentum = 0.0;
   if (setting.follows[kWeightDecay] != nullptr) state.hyper.weight_decay = 0.0;
   return state;
+}
+
+void clear(void* begin, void* end) {
+  std::memset(begin, 0, static_cast<std::size_t>(static_cast<char*>(end) - static_cast<char*>(begin)));
+}
+
+// So that equal groups are equal words: an assignment copies what lies between the members, too.
+void clear_padding(GroupState& state) {
+  for (schedule::ProgramView& view : state.follows) {
+    clear(&view.size + 1, &view.bounds);
+    clear(&view.partial + 1, &view + 1);
+  }
+  clear(&state.hyper.maximize + 1, &state.hyper + 1);
 }
 
 // [first, last) of the words in which the two differ.
@@ -59,22 +71,24 @@ void difference(const GroupState& a, const GroupState& b, std::size_t& first, st
 
 }  // namespace
 
-void DeviceStep::tell(const std::vector<GroupSetting>& groups, int32_t places, Stream stream, bool capturing) {
+void DeviceStep::tell(const std::vector<GroupSetting>& groups, const std::vector<char>& fresh, int32_t places,
+                      const Stream* stream) {
   if (groups.size() > static_cast<std::size_t>(kMaxGroups)) {
     raise(ErrorKind::value, "Too many parameter groups on a GPU", std::to_string(groups.size()),
           "Use at most " + std::to_string(kMaxGroups) + ".");
   }
-  pending_stream_ = capturing ? device_.own_stream() : stream;
-  changed_ = false;
+  pending_stream_ = stream == nullptr ? device_.own_stream() : *stream;
   if (told_.size() != groups.size() || told_fresh_.size() < static_cast<std::size_t>(places)) {
     allocate(groups.size(), static_cast<std::size_t>(places));
   }
+  if (nothing_told_) tell_head();
   tell_groups(groups);
+  for (std::size_t i = 0; i < std::min(fresh.size(), told_fresh_.size()); ++i) tell_place(i, fresh[i] != 0);
   tell_places();
-  if (!changed_) return;
-  flush(true);
+  // Also what an earlier step was to tell that failed halfway.
+  if (pending_ != nullptr && pending_->writes > 0) flush(true);
   nothing_told_ = false;
-  if (capturing) device_.finish_own();
+  if (stream == nullptr) device_.finish_own();
 }
 
 // The head stays where it is, since captured graphs know its address.
@@ -85,19 +99,24 @@ void DeviceStep::allocate(std::size_t groups, std::size_t places) {
   if (arrays_.address() != 0) retired_.push_back(std::move(arrays_));
   arrays_ = std::move(larger);
   told_.assign(groups, GroupState{});
-  told_fresh_.assign(places, 1);
+  told_fresh_.resize(places, 1);  // more parameters come behind those that are there
   programs_.assign(groups * kScheduled, nullptr);
   nothing_told_ = true;
+}
+
+void DeviceStep::tell_head() {
+  const Layout layout = layout_of(told_.size(), told_fresh_.size());
   StepState head;
   std::memset(static_cast<void*>(&head), 0, sizeof head);
   head.groups = at<GroupState>(arrays_);
   head.values = at<StepValues>(arrays_, layout.values);
   head.updates = at<int64_t>(arrays_, layout.updates);
   head.count = count_;
-  head.group_count = static_cast<int32_t>(groups);
+  head.group_count = static_cast<int32_t>(told_.size());
   write(head_.address(), &head, sizeof head);
-  const std::vector<int64_t> none(places, 0);
-  write(arrays_.address() + layout.updates, none.data(), places * sizeof(int64_t));
+  std::vector<int64_t> updates;
+  for (const char fresh : told_fresh_) updates.push_back(fresh != 0 ? 0 : 1);
+  write(arrays_.address() + layout.updates, updates.data(), updates.size() * sizeof(int64_t));
 }
 
 void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
@@ -113,29 +132,31 @@ void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
       state.follows[k] = copy->view;
       kept = std::move(copy);
     }
+    clear_padding(state);
     std::size_t first = 0, last = kGroupWords;
     if (!nothing_told_) difference(state, told_[g], first, last);
-    told_[g] = state;
     if (first == last) continue;
     write(arrays_.address() + g * sizeof(GroupState) + first * kWord,
           reinterpret_cast<const char*>(&state) + first * kWord, (last - first) * kWord);
+    told_[g] = state;
   }
 }
 
 void DeviceStep::tell_places() {
-  const Address updates = arrays_.address() + layout_of(told_.size(), 0).updates;
   for (const DeviceTask& item : tasks_) {
-    const auto place = static_cast<std::size_t>(item.place);
-    if ((told_fresh_[place] != 0) == item.task.span.first || item.task.span.state == nullptr) continue;
-    told_fresh_[place] = item.task.span.first ? 1 : 0;
-    const int64_t count = item.task.span.first ? 0 : 1;
-    write(updates + place * sizeof(int64_t), &count, sizeof count);
+    if (item.task.span.state != nullptr) tell_place(static_cast<std::size_t>(item.place), item.task.span.first);
   }
+}
+
+void DeviceStep::tell_place(std::size_t place, bool fresh) {
+  if ((told_fresh_[place] != 0) == fresh) return;
+  const int64_t count = fresh ? 0 : 1;
+  write(arrays_.address() + layout_of(told_.size(), 0).updates + place * sizeof(int64_t), &count, sizeof count);
+  told_fresh_[place] = fresh ? 1 : 0;
 }
 
 void DeviceStep::write(Address to, const void* from, std::size_t bytes) {
   if (pending_ == nullptr) pending_ = std::make_unique<PrepareArguments>();
-  changed_ = true;
   const char* source = static_cast<const char*>(from);
   while (bytes > 0) {
     if (pending_->writes == PrepareArguments::kWrites || pending_words_ == PrepareArguments::kWords) flush(false);
@@ -170,6 +191,7 @@ void DeviceStep::count_update() {
 }
 
 Progress DeviceStep::look() {
+  if (nothing_told_) return {};
   const Layout layout = layout_of(told_.size(), told_fresh_.size());
   StepState head;
   std::vector<GroupState> groups(told_.size());
@@ -181,8 +203,8 @@ Progress DeviceStep::look() {
   Progress progress{head.count - count_, {}, {}};
   count_ = head.count;
   for (std::size_t g = 0; g < groups.size(); ++g) {
+    progress.clocks.push_back(groups[g].clock - told_[g].clock);
     told_[g].clock = groups[g].clock;
-    progress.clocks.push_back(groups[g].clock);
   }
   for (std::size_t i = 0; i < updates.size(); ++i) {
     told_fresh_[i] = updates[i] == 0 ? 1 : 0;

@@ -23,10 +23,10 @@ struct GroupSetting {
   bool held;      // somebody wrote a value over a schedule's: the clock stands
 };
 
-// What the device has counted, replayed graphs included.
+// What the device has counted beyond what the host knew of: replayed graphs.
 struct Progress {
-  int64_t updates;              // more than the host knew of
-  std::vector<int64_t> clocks;  // of each group
+  int64_t updates = 0;
+  std::vector<int64_t> clocks;  // updates of each group in which its clock did not stand
   std::vector<char> has_state;  // of each parameter: some update has written its state
 };
 
@@ -40,9 +40,11 @@ class DeviceStep {
   void add(const Task& task, int32_t place, bool repeated) { tasks_.push_back({task, place, repeated}); }
   bool empty() const { return tasks_.empty(); }
 
-  // Tells the device what has changed; nothing in a step like the one before. Never recorded: where the stream is being
-  // captured, another one is used.
-  void tell(const std::vector<GroupSetting>& groups, int32_t places, Stream stream, bool capturing);
+  // Tells the device what has changed; nothing in a step like the one before. `fresh`: of each parameter, whether no
+  // update has written its state; empty where only the tasks tell. Null for the stream: on one of its own, and waited
+  // for, as where the current one is captured.
+  void tell(const std::vector<GroupSetting>& groups, const std::vector<char>& fresh, int32_t places,
+            const Stream* stream);
   // The update: one launch for each 752 tensors.
   void launch(Stream stream) const;
   // After a launch that was no recording: what the device counts now.
@@ -58,8 +60,10 @@ class DeviceStep {
   };
 
   void allocate(std::size_t groups, std::size_t places);
+  void tell_head();
   void tell_groups(const std::vector<GroupSetting>& groups);
   void tell_places();
+  void tell_place(std::size_t place, bool fresh);
   void write(Address to, const void* from, std::size_t bytes);
   void flush(bool refresh);
   template <class Arguments>
@@ -86,7 +90,6 @@ class DeviceStep {
   std::unique_ptr<PrepareArguments> pending_;
   int32_t pending_words_ = 0;
   Stream pending_stream_ = nullptr;
-  bool changed_ = false;
 };
 
 }  // namespace cuda

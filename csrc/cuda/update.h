@@ -58,8 +58,8 @@ __device__ inline void update_vectors(const Rule<T>& rule, const Arrays<T>& at, 
       put_lane(new_param, lane, store_element<T>(now.param));
       if (momentum != Momentum::off) put_lane(new_buffer, lane, store_element<T>(now.buffer));
     }
-    *reinterpret_cast<Bits*>(at.param + i) = new_param;
-    if (momentum != Momentum::off) *reinterpret_cast<Bits*>(at.buffer + i) = new_buffer;
+    store_bits(at.param + i, new_param);
+    if (momentum != Momentum::off) store_bits(at.buffer + i, new_buffer);
   }
 }
 
@@ -120,9 +120,9 @@ __device__ inline void update_chunk(const Arguments& arguments, int32_t i, int32
   const int64_t from = chunk * length - before;
   const int64_t begin = from > 0 ? from : 0;
   const int64_t end = from + length < arguments.size[i] ? from + length : arguments.size[i];
-  const Rule<T> rule{scalars_as(values, typename Compute<T>::type()),
-                     {values.hyper.nesterov, values.hyper.weight_decay != 0.0}};
-  if (values.hyper.momentum == 0.0) {
+  const Rule<T> rule{scalars_as(values, typename Compute<T>::type()), {values.hyper.nesterov, values.decay != 0}};
+  // A graph that was recorded without momentum has no buffers for one that comes later.
+  if (values.hyper.momentum == 0.0 || at.buffer == nullptr) {
     update_range<Momentum::off>(rule, at, begin, end);
   } else if (first) {
     update_range<Momentum::first>(rule, at, begin, end);

@@ -87,11 +87,25 @@ py::bytes cuda_image(const std::string& name, bool long_arguments) {
   raise(ErrorKind::value, "No such device code is built in", name, "fastlr info lists what is.");
 }
 
-bool on_cuda(const py::object& tensor) {
+namespace {
+
+// Null for what lies elsewhere, or on a GPU that cannot be used.
+const cuda::Device* device_of(const py::object& tensor) {
   TensorView view;
   std::string reason;
-  return fastlr::view(tensor.ptr(), view) == Access::native && view.device_type == TensorView::kCuda &&
-         cuda::find_device(view.device_id, &reason) != nullptr;
+  const bool cuda = fastlr::view(tensor.ptr(), view) == Access::native && view.device_type == TensorView::kCuda;
+  return cuda ? cuda::find_device(view.device_id, &reason) : nullptr;
+}
+
+}  // namespace
+
+bool on_cuda(const py::object& tensor) { return device_of(tensor) != nullptr; }
+
+bool is_captured(const py::object& tensor) {
+  const cuda::Device* device = device_of(tensor);
+  if (device == nullptr) return false;
+  const cuda::Current current(*device);
+  return device->capturing(static_cast<cuda::Stream>(current_stream(stream_source(tensor.ptr()), device->ordinal())));
 }
 
 void evaluate_cuda(const std::vector<const schedule::Program*>& programs, const py::object& steps,

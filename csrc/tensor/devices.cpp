@@ -10,8 +10,12 @@ bool Devices::usable(PyObject* param, const TensorView& view) {
   if (uses_.size() <= at) uses_.resize(at + 1);
   Use& use = uses_[at];
   if (use.step == nullptr) {
-    const cuda::Device* device = cuda::find_device(view.device_id, &problem_);
-    if (device == nullptr) return false;
+    std::string problem;
+    const cuda::Device* device = cuda::find_device(view.device_id, &problem);
+    if (device == nullptr) {
+      problem_ = problem;
+      return false;
+    }
     use.step = std::make_unique<cuda::DeviceStep>(*device);
   }
   if (!use.now) {
@@ -35,16 +39,14 @@ void Devices::find_stream(Use& use, int32_t ordinal) {
 void Devices::tell(const std::vector<cuda::GroupSetting>& groups, int32_t places) {
   places_ = std::max(places_, places);
   for (Use& use : uses_) {
-    if (use.now) use.step->tell(groups, places_, use.stream, use.capturing);
+    if (use.now) use.step->tell(groups, {}, places_, use.capturing ? nullptr : &use.stream);
   }
 }
 
-void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups) {
-  for (std::size_t i = 0; i < uses_.size(); ++i) {
-    Use& use = uses_[i];
-    if (use.step == nullptr) continue;
-    find_stream(use, static_cast<int32_t>(i));
-    use.step->tell(groups, places_, use.stream, use.capturing);
+void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<char>& fresh) {
+  places_ = std::max(places_, static_cast<int32_t>(fresh.size()));
+  for (Use& use : uses_) {
+    if (use.step != nullptr) use.step->tell(groups, fresh, places_, nullptr);
   }
 }
 
@@ -71,8 +73,19 @@ bool Devices::known() const {
   return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.step != nullptr; });
 }
 
+cuda::Stream Devices::stream_aside(const TensorView& view) const {
+  if (view.device_type != TensorView::kCuda) return nullptr;
+  const Use& use = uses_[static_cast<std::size_t>(view.device_id)];
+  return use.capturing ? use.step->device().own_stream() : nullptr;
+}
+
 bool Devices::recording() const {
   return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.capturing; });
+}
+
+int Devices::eager() const {
+  const auto runs = [](const Use& use) { return use.now && !use.capturing; };
+  return static_cast<int>(std::count_if(uses_.begin(), uses_.end(), runs));
 }
 
 bool Devices::look(cuda::Progress& progress) {
@@ -86,8 +99,10 @@ bool Devices::look(cuda::Progress& progress) {
     if (use.step == nullptr) continue;
     cuda::Progress own = use.step->look();
     // A GPU without gradients counts nothing: the one that is ahead has it.
-    if (progress.clocks.empty() || own.updates > progress.updates) std::swap(own.clocks, progress.clocks);
-    progress.updates = std::max(progress.updates, own.updates);
+    if (progress.clocks.empty() || own.updates > progress.updates) {
+      std::swap(own.clocks, progress.clocks);
+      progress.updates = own.updates;
+    }
     progress.has_state.resize(std::max(progress.has_state.size(), own.has_state.size()));
     for (std::size_t p = 0; p < own.has_state.size(); ++p) progress.has_state[p] |= own.has_state[p];
   }

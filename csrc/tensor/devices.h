@@ -21,14 +21,18 @@ class Devices {
   void add(const TensorView& view, const Task& task, int32_t place, bool repeated);
   // Tells each GPU of the step what has changed.
   void tell(const std::vector<cuda::GroupSetting>& groups, int32_t places);
-  // The same for every GPU that was ever used, at once: a captured graph may run before the next step.
-  void tell_all(const std::vector<cuda::GroupSetting>& groups);
+  // The same for every GPU that was ever used, at once: a captured graph may run before the next step. `fresh`: of each
+  // parameter, whether no update has written its state.
+  void tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<char>& fresh);
   void launch();
   void clear();
 
-  bool used() const;       // in this step
-  bool known() const;      // ever
+  bool used() const;   // in this step
+  bool known() const;  // ever
+  // Where something is to be made for a tensor whose GPU's current stream is captured; else null.
+  cuda::Stream stream_aside(const TensorView& view) const;
   bool recording() const;  // one of the step's streams is being captured: nothing runs now
+  int eager() const;       // how many of them are not
   // Waits for every GPU, unless one of their streams is being captured; then false.
   bool look(cuda::Progress& progress);
   const std::string& problem() const { return problem_; }

@@ -1,6 +1,8 @@
 // The second half of a step: the update of what prepare() found, and what the groups then say.
 #include <pybind11/gil_safe_call_once.h>
 
+#include <algorithm>
+
 #include "check.h"
 #include "cpu/run.h"
 #include "tensor/gather.h"
@@ -26,12 +28,16 @@ int SgdStep::finish() {
   if (!fallback_.empty() && !devices_.problem().empty()) notices |= kLeftToTorch;
   if (recording) {
     recorded_ = true;
-    for (const auto& group : groups_) notices |= group->follows_rate() ? kNothing : kRecordedConstant;
+    recorded_bare_.resize(groups_.size());
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      notices |= groups_[i]->follows_rate() ? kNothing : kRecordedConstant;
+      recorded_bare_[i] |= groups_[i]->has_momentum() ? 0 : 1;
+    }
   } else {
     for (PyObject* param : first_writes_) {
       if (PySet_Discard(unwritten_.ptr(), param) < 0) throw py::error_already_set();
     }
-    notices |= commit();
+    notices |= commit() | lacking_momentum();
   }
   abandon();
   return notices;
@@ -72,8 +78,12 @@ void SgdStep::forget() {
 }
 
 void SgdStep::sync(const py::list& groups, const py::set& unwritten) {
+  if (groups_.size() != groups.size() || !devices_.known()) return;
+  for (std::size_t i = 0; i < groups_.size(); ++i) {
+    groups_[i]->look(PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
+  }
   cuda::Progress progress;
-  if (groups_.size() != groups.size() || !devices_.known() || !devices_.look(progress)) return;
+  if (!devices_.look(progress) || progress.clocks.size() != groups_.size()) return;
   std::size_t place = 0;
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
@@ -86,14 +96,30 @@ void SgdStep::sync(const py::list& groups, const py::set& unwritten) {
   }
 }
 
-void SgdStep::tell(const py::list& groups) {
-  if (!devices_.known()) return;
+int SgdStep::lacking_momentum() const {
+  for (std::size_t i = 0; i < std::min(groups_.size(), recorded_bare_.size()); ++i) {
+    if (recorded_bare_[i] != 0 && groups_[i]->has_momentum()) return kLacksMomentum;
+  }
+  return kNothing;
+}
+
+int SgdStep::tell(const py::list& groups, const py::dict& state, const py::set& unwritten) {
+  if (!devices_.known()) return kNothing;
   try {
     read_groups(groups);
   } catch (const Error&) {
-    return;  // what is no number is refused by the next step
+    return kNothing;  // what is no number is refused by the next step
   }
-  devices_.tell_all(settings());
+  std::vector<char> fresh;
+  for (const py::handle group : groups) {
+    for (const py::handle param : group[py::handle(names().params)]) {
+      const py::handle buffer(names().momentum_buffer);
+      const bool has_state = state.contains(param) && state[param].contains(buffer) && !state[param][buffer].is_none();
+      fresh.push_back(has_state && !unwritten.contains(param) ? 0 : 1);
+    }
+  }
+  devices_.tell_all(settings(), fresh);
+  return lacking_momentum();
 }
 
 void SgdStep::abandon() {

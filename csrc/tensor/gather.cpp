@@ -52,16 +52,28 @@ py::object SgdStep::prepare(const py::list& groups, const py::dict& state, const
       plan_.add_group(groups_[i]->hyper());
       gather_group(i, PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
     }
+    if (devices_.recording()) check_recording();
     if (devices_.used()) devices_.tell(settings(), static_cast<int32_t>(cursor_));
-    if (devices_.recording() && !plan_.tasks().empty()) {
-      raise(ErrorKind::runtime, "A captured step has parameters on the CPU", std::to_string(plan_.tasks().size()),
-            "Give them an optimizer of their own, outside of the capture.");
-    }
   } catch (...) {
     abandon();
     throw;
   }
   return fallback_.empty() ? py::object(py::none()) : py::object(fallback_);
+}
+
+// What would run now instead of being recorded, or would be recorded with values that never change.
+void SgdStep::check_recording() const {
+  const auto refuse = [](const char* problem, std::size_t count) {
+    raise(ErrorKind::runtime, std::string("A captured step has parameters ") + problem, std::to_string(count),
+          "Give them an optimizer of their own, outside of the capture.");
+  };
+  if (!plan_.tasks().empty()) refuse("on the CPU", plan_.tasks().size());
+  if (const int others = devices_.eager()) refuse("on GPUs that are not captured", static_cast<std::size_t>(others));
+  for (const py::handle left : fallback_) {
+    const py::tuple entry = py::reinterpret_borrow<py::tuple>(left);
+    if (!groups_[entry[0].cast<std::size_t>()]->follows()) continue;
+    refuse("that follow a schedule and only torch's operators can update", py::len(entry[4]));
+  }
 }
 
 void SgdStep::read_groups(const py::list& groups) {
@@ -130,8 +142,8 @@ Access SgdStep::gather_param(PyObject* param, const Group& group) {
   current_ = param;
   TensorView p;
   if (group.differentiable() || group.left_to_torch()) return Access::foreign;
-  if (view(param, p) == Access::foreign || access == Access::foreign) return Access::foreign;
-  if (p.dtype == DType::unsupported || !dense(p) || !usable(param, p)) return Access::foreign;
+  if (view(param, p) == Access::foreign || !usable(param, p) || access == Access::foreign) return Access::foreign;
+  if (p.dtype == DType::unsupported || !dense(p)) return Access::foreign;
   check_gradient(p, g);
   if (!same_strides(p, g) && !relay_gradient(param, p, g)) return Access::foreign;
   Span span{p.data, g.data, nullptr, p.size, false};
@@ -168,6 +180,13 @@ void SgdStep::hold_gradients() {
   if (current_ != nullptr) alive_.take(gradient(current_));
 }
 
+py::object SgdStep::new_buffer(PyObject* param, const TensorView& like, bool written) {
+  const py::handle tensor(param);
+  cuda::Stream aside = devices_.stream_aside(like);
+  if (aside != nullptr) return names().zeros_aside(tensor, reinterpret_cast<uintptr_t>(aside));
+  return (written ? names().empty_like : names().zeros_like)(tensor);
+}
+
 // False: the buffer that the caller put there is not laid out like its parameter.
 bool SgdStep::add_state(PyObject* param, const TensorView& like, bool written, Span& span) {
   PyObject* entries = state_of(param);
@@ -175,7 +194,7 @@ bool SgdStep::add_state(PyObject* param, const TensorView& like, bool written, S
   TensorView buffer;
   if (held == nullptr || held == Py_None) {
     hold_gradients();
-    py::object fresh = (written ? names().empty_like : names().zeros_like)(py::handle(param));
+    py::object fresh = new_buffer(param, like, written);
     if (view(fresh.ptr(), buffer) != Access::native || !same_strides(buffer, like)) return false;
     new_buffers_.push_back({param, std::move(fresh), written});
     span.first = true;

@@ -17,7 +17,14 @@ namespace fastlr {
 namespace py = pybind11;
 
 // What finish() has to tell its caller.
-enum Notice : int { kNothing = 0, kOverridden = 1, kEndedAtZero = 2, kRecordedConstant = 4, kLeftToTorch = 8 };
+enum Notice : int {
+  kNothing = 0,
+  kOverridden = 1,
+  kEndedAtZero = 2,
+  kRecordedConstant = 4,
+  kLeftToTorch = 8,
+  kLacksMomentum = 16
+};
 
 // Strong references, given back together.
 class References {
@@ -62,8 +69,8 @@ class SgdStep {
   bool recorded() const { return recorded_; }
   // Waits for the GPUs and writes what they have counted into the groups.
   void sync(const py::list& groups, const py::set& unwritten);
-  // Tells the GPUs at once what stands in the groups.
-  void tell(const py::list& groups);
+  // Tells the GPUs at once what stands in the groups and which state has been written. Returns notices.
+  int tell(const py::list& groups, const py::dict& state, const py::set& unwritten);
   // Why GPUs are left to torch's operators, or "".
   const std::string& cuda_problem() const { return devices_.problem(); }
 
@@ -85,12 +92,15 @@ class SgdStep {
   Access gather_param(PyObject* param, const Group& group);
   bool usable(PyObject* param, const TensorView& view);
   bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
+  py::object new_buffer(PyObject* param, const TensorView& like, bool written);
   bool add_state(PyObject* param, const TensorView& like, bool written, Span& span);
   void read_groups(const py::list& groups);
+  void check_recording() const;
   void find_repeated(const py::list& groups);
   std::vector<cuda::GroupSetting> settings() const;
   void run_updates();
   int commit();
+  int lacking_momentum() const;
   void ask_ahead() const;
   bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
@@ -101,6 +111,7 @@ class SgdStep {
   bool in_order_ = false;  // two tasks of the plan are for the same tensor
   Devices devices_;
   bool recorded_ = false;
+  std::vector<char> recorded_bare_;  // of each group: some graph has recorded it without momentum
   std::vector<std::unique_ptr<Group>> groups_;
   py::list group_dicts_;
   py::dict state_;

@@ -138,11 +138,26 @@ double Scheduled::read(PyObject* group, int64_t t, double scale) {
   const double present = number(group, name_);
   if (program_ == nullptr) return present;
   const double scheduled = at(t) * scale;
-  // What was written after the last update stays the schedule's own, although lr_scale has changed since.
-  overridden_ = present != scheduled && !(known_ && present == written_);
+  overridden_ = !is_own(present, scheduled);
   if (overridden_) return present;
+  known_ = true;
+  written_ = present;
   ended_at_zero_ = length_ >= 0 && t >= length_ && scheduled == 0.0;
   return scheduled;
+}
+
+// What was written after the last update stays the schedule's own, although lr_scale has changed since.
+bool Scheduled::is_own(double present, double scheduled) const {
+  return present == scheduled || (known_ && present == written_);
+}
+
+void Scheduled::look(PyObject* group, int64_t t, double scale) {
+  if (program_ == nullptr) return;
+  PyObject* own = entry(group, name_);
+  const double present = PyFloat_Check(own) || PyLong_Check(own) ? PyFloat_AsDouble(own) : 0.0;
+  PyErr_Clear();
+  // Not a number is what an ended schedule leaves.
+  overridden_ = !std::isnan(present) && !is_own(present, at(t) * scale);
 }
 
 void Scheduled::write(PyObject* group, int64_t t, double scale) {
@@ -152,11 +167,16 @@ void Scheduled::write(PyObject* group, int64_t t, double scale) {
   put(group, name_, PyFloat_FromDouble(written_));
 }
 
-void Group::read(PyObject* group) {
+void Group::read_clock(PyObject* group) {
   const Keys& key = keys();
   step_count_ = integer(group, key.step_count);
   held_steps_ = integer(group, key.held_steps);
   lr_scale_ = number(group, key.lr_scale) * reduction(group, key.plateau);
+}
+
+void Group::read(PyObject* group) {
+  const Keys& key = keys();
+  read_clock(group);
   const int64_t t = step_count_ - held_steps_;
   hyper_.lr = lr_.read(group, t, lr_scale_);
   hyper_.momentum = momentum_.read(group, t, 1.0);
@@ -174,10 +194,18 @@ void Group::commit(PyObject* group) {
   write_next(group);
 }
 
-void Group::resume(PyObject* group, int64_t updates, int64_t clock) {
+void Group::look(PyObject* group) {
+  read_clock(group);
+  const int64_t t = step_count_ - held_steps_;
+  lr_.look(group, t, lr_scale_);
+  momentum_.look(group, t, 1.0);
+  weight_decay_.look(group, t, 1.0);
+}
+
+void Group::resume(PyObject* group, int64_t updates, int64_t clocked) {
   const Keys& key = keys();
-  step_count_ = integer(group, key.step_count) + updates;
-  held_steps_ = step_count_ - clock;
+  step_count_ += updates;
+  held_steps_ += updates - clocked;
   put(group, key.step_count, PyLong_FromLongLong(step_count_));
   put(group, key.held_steps, PyLong_FromLongLong(held_steps_));
   write_next(group);

@@ -22,6 +22,8 @@ class Scheduled {
 
   // The value for the update at step t. Raises on a value that is not a number.
   double read(PyObject* group, int64_t t, double scale);
+  // Whether somebody wrote over what the schedule has at step t, where nothing is updated.
+  void look(PyObject* group, int64_t t, double scale);
   void write(PyObject* group, int64_t t, double scale);
 
   bool follows() const { return program_ != nullptr; }
@@ -36,6 +38,7 @@ class Scheduled {
  private:
   void follow(PyObject* schedule);
   double at(int64_t t) const;
+  bool is_own(double present, double scheduled) const;
 
   PyObject* const name_;
   PyObject* const schedule_name_;
@@ -55,8 +58,10 @@ class Group {
   void read(PyObject* group);
   // After the update: counts, and the values of the next update.
   void commit(PyObject* group);
-  // After updates that the host did not see: the same.
-  void resume(PyObject* group, int64_t updates, int64_t clock);
+  // What was written into the group since the last update, before resume().
+  void look(PyObject* group);
+  // After updates that the host did not see: as commit(). The schedules' clock went on by `clocked` of them.
+  void resume(PyObject* group, int64_t updates, int64_t clocked);
   // What a GPU has to know.
   cuda::GroupSetting setting() const;
 
@@ -65,10 +70,13 @@ class Group {
   bool ended_at_zero() const { return lr_.ended_at_zero(); }
   bool differentiable() const { return differentiable_; }
   bool left_to_torch() const { return lr_.left_to_torch() || weight_decay_.left_to_torch(); }
+  bool follows() const { return lr_.follows() || momentum_.follows() || weight_decay_.follows(); }
   bool follows_rate() const { return lr_.follows(); }
+  bool has_momentum() const { return hyper_.momentum != 0.0 || momentum_.follows(); }
   bool follows_momentum() const { return momentum_.follows(); }
 
  private:
+  void read_clock(PyObject* group);
   void write_next(PyObject* group);
 
   Scheduled lr_{"lr"};

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fastlr import _core
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
 
@@ -132,6 +133,8 @@ def initialised(param_groups: list[Group]) -> list[tuple[Group, torch.Tensor]]:
         if group["lr"] != 0:
             return []
         with_grad += [(group, param) for param in group["params"] if param.grad is not None]
+    if any(_core.is_captured(param) for _, param in with_grad[:1]):
+        return []  # an update, and nothing may wait for the gradients
     real = any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad)  # type: ignore[union-attr]
     return [] if real else with_grad
 
@@ -147,6 +150,25 @@ def unwritten(groups: list[Group], state: dict[Any, Any]) -> set[torch.Tensor]:
     """The parameters that note_unwritten() noted, unless another library's optimizer has written their state since."""
     noted = {group["params"][place] for group in groups for place in group["unwritten"]}
     return {param for param in noted if not any(bool(value.any()) for value in state.get(param, {}).values())}
+
+
+def keep_in_place(present: dict[Any, Any], loaded: dict[Any, Any]) -> set[torch.Tensor]:
+    """Move loaded tensors into the present ones, which captured graphs write to.
+
+    Returns the parameters whose present tensors nothing was loaded for: no update has written their state.
+    """
+    left = set()
+    for param, entries in present.items():
+        for name, tensor in entries.items():
+            if not isinstance(tensor, torch.Tensor):
+                continue
+            value = loaded.setdefault(param, {}).get(name)
+            if value is None:
+                left.add(param)
+            elif value is not tensor:
+                tensor.copy_(value)
+            loaded[param][name] = tensor
+    return left
 
 
 def check_state(saved: list[Group], state: dict[Any, Any]) -> None:

@@ -24,6 +24,10 @@ _TEXTS: dict[int, str] = {
     _core.NOTICE_LEFT_TO_TORCH: (
         "fastlr's CUDA core is not used: {problem}. torch's operators update the parameters on this GPU."
     ),
+    _core.NOTICE_LACKS_MOMENTUM: (
+        "A CUDA graph has recorded an update without momentum, and its group has momentum now: replays go on without "
+        "it. Capture step() again."
+    ),
 }
 
 

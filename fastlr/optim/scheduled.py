@@ -146,6 +146,7 @@ class ScheduledOptimizer(Optimizer):
     @step_count.setter
     def step_count(self, count: int) -> None:
         groups.check_step(self.param_groups, self.scheduled, count)
+        self.sync()  # what has been replayed is not added later
         for group in self.param_groups:
             group["step_count"] = count
             group["held_steps"] = 0
@@ -161,7 +162,7 @@ class ScheduledOptimizer(Optimizer):
         """
         if self._plan.recorded():
             self._plan.sync(self.param_groups, self._unwritten)
-            self._plan.tell(self.param_groups)
+            notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)
 
     def set_schedule(self, *, group: int | None = None, **values: Schedule | float) -> None:
         """Replace schedules, keeping the count: the next update uses the new schedule at ``step_count``.
@@ -240,6 +241,7 @@ class ScheduledOptimizer(Optimizer):
         Raises:
             ValueError: The state does not fit. Nothing has been changed.
         """
+        self.sync()
         self._keep_schedule, self._replaced = keep_schedule, []
         try:
             super().load_state_dict(state_dict)
@@ -263,6 +265,8 @@ class ScheduledOptimizer(Optimizer):
                 self._check_numbers({**group, **groups.followed(group, self.scheduled)})
                 groups.mirror(group, self.scheduled)
             self._unwritten = groups.unwritten(state["param_groups"], state["state"])
+            if known is not None and self._plan.recorded():
+                self._unwritten |= groups.keep_in_place(self.state, state["state"])
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])
@@ -282,7 +286,7 @@ class ScheduledOptimizer(Optimizer):
             self._plan = _core.SgdStep()
         self._plan.forget()
         if self._plan.recorded():
-            self._plan.tell(self.param_groups)
+            notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)
 
 
 def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:
