@@ -13,7 +13,6 @@ namespace {
 // Numbers of cuda.h.
 constexpr int kMultiprocessorCount = 16, kCapabilityMajor = 75, kCapabilityMinor = 76;
 constexpr unsigned kNonBlocking = 1;
-constexpr int kRelaxed = 2;
 constexpr int kMaxDevices = 64;
 
 const char* const kKernelNames[kKernels] = {"fastlr_sgd_float32",  "fastlr_sgd_float64", "fastlr_sgd_float16",
@@ -22,19 +21,6 @@ const char* const kKernelNames[kKernels] = {"fastlr_sgd_float32",  "fastlr_sgd_f
 
 constexpr const char* kAfterFailure =
     "An earlier kernel may have failed: run with CUDA_LAUNCH_BLOCKING=1 to see which.";
-
-// While it lives this thread may allocate, copy and wait although a stream is being captured: none of that is recorded.
-class Relaxed {
- public:
-  explicit Relaxed(const Driver& driver) : driver_(driver) { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
-  ~Relaxed() { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
-  Relaxed(const Relaxed&) = delete;
-  Relaxed& operator=(const Relaxed&) = delete;
-
- private:
-  const Driver& driver_;
-  int mode_ = kRelaxed;
-};
 
 // Machine code of the same major version and at most the same minor runs; else the driver compiles PTX.
 const Image* choose_image(int major, int minor, bool long_arguments) {

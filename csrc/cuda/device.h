@@ -54,6 +54,19 @@ class Device {
   friend class Current;
 };
 
+// While it lives this thread may allocate, copy and wait although a stream is being captured: none of that is recorded.
+class Relaxed {
+ public:
+  explicit Relaxed(const Driver& driver) : driver_(driver) { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
+  ~Relaxed() { driver_.cuThreadExchangeStreamCaptureMode(&mode_); }
+  Relaxed(const Relaxed&) = delete;
+  Relaxed& operator=(const Relaxed&) = delete;
+
+ private:
+  const Driver& driver_;
+  int mode_ = 2;  // relaxed, in cuda.h
+};
+
 // Makes the device's context the thread's current one. Leaving never raises.
 class Current {
  public:

@@ -36,6 +36,17 @@ void Devices::find_stream(Use& use, int32_t ordinal) {
   use.capturing = use.step->device().capturing(use.stream);
 }
 
+void Devices::join_idle() {
+  const bool runs = eager() > 0;
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    Use& use = uses_[i];
+    if (use.step == nullptr || use.now) continue;
+    find_stream(use, static_cast<int32_t>(i));
+    use.now = !(runs && use.capturing);
+    use.capturing &= use.now;
+  }
+}
+
 void Devices::tell(const std::vector<cuda::GroupSetting>& groups, int32_t places) {
   places_ = std::max(places_, places);
   for (Use& use : uses_) {
@@ -73,10 +84,10 @@ bool Devices::known() const {
   return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.step != nullptr; });
 }
 
-cuda::Stream Devices::stream_aside(const TensorView& view) const {
+const cuda::Device* Devices::captured(const TensorView& view) const {
   if (view.device_type != TensorView::kCuda) return nullptr;
   const Use& use = uses_[static_cast<std::size_t>(view.device_id)];
-  return use.capturing ? use.step->device().own_stream() : nullptr;
+  return use.capturing ? &use.step->device() : nullptr;
 }
 
 bool Devices::recording() const {

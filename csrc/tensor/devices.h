@@ -19,6 +19,8 @@ class Devices {
   bool usable(PyObject* param, const TensorView& view);
   // On a usable GPU.
   void add(const TensorView& view, const Task& task, int32_t place, bool repeated);
+  // GPUs without gradients in this step count it all the same, as the host does not know how far their graphs are.
+  void join_idle();
   // Tells each GPU of the step what has changed.
   void tell(const std::vector<cuda::GroupSetting>& groups, int32_t places);
   // The same for every GPU that was ever used, at once: a captured graph may run before the next step. `fresh`: of each
@@ -29,8 +31,8 @@ class Devices {
 
   bool used() const;   // in this step
   bool known() const;  // ever
-  // Where something is to be made for a tensor whose GPU's current stream is captured; else null.
-  cuda::Stream stream_aside(const TensorView& view) const;
+  // The tensor's GPU, if its current stream is being captured; else null.
+  const cuda::Device* captured(const TensorView& view) const;
   bool recording() const;  // one of the step's streams is being captured: nothing runs now
   int eager() const;       // how many of them are not
   // Waits for every GPU, unless one of their streams is being captured; then false.

@@ -52,6 +52,7 @@ py::object SgdStep::prepare(const py::list& groups, const py::dict& state, const
       plan_.add_group(groups_[i]->hyper());
       gather_group(i, PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
     }
+    if (recorded_ && !devices_.recording()) devices_.join_idle();
     if (devices_.recording()) check_recording();
     if (devices_.used()) devices_.tell(settings(), static_cast<int32_t>(cursor_));
   } catch (...) {
@@ -182,8 +183,10 @@ void SgdStep::hold_gradients() {
 
 py::object SgdStep::new_buffer(PyObject* param, const TensorView& like, bool written) {
   const py::handle tensor(param);
-  cuda::Stream aside = devices_.stream_aside(like);
-  if (aside != nullptr) return names().zeros_aside(tensor, reinterpret_cast<uintptr_t>(aside));
+  if (const cuda::Device* device = devices_.captured(like)) {
+    const cuda::Relaxed relaxed(device->driver());
+    return names().zeros_aside(tensor, reinterpret_cast<uintptr_t>(device->own_stream()));
+  }
   return (written ? names().empty_like : names().zeros_like)(tensor);
 }
 

@@ -155,7 +155,7 @@ def unwritten(groups: list[Group], state: dict[Any, Any]) -> set[torch.Tensor]:
 def keep_in_place(present: dict[Any, Any], loaded: dict[Any, Any]) -> set[torch.Tensor]:
     """Move loaded tensors into the present ones, which captured graphs write to.
 
-    Returns the parameters whose present tensors nothing was loaded for: no update has written their state.
+    Returns the parameters whose present tensors nothing was loaded for: zeros, no update has written their state.
     """
     left = set()
     for param, entries in present.items():
@@ -165,6 +165,7 @@ def keep_in_place(present: dict[Any, Any], loaded: dict[Any, Any]) -> set[torch.
             value = loaded.setdefault(param, {}).get(name)
             if value is None:
                 left.add(param)
+                tensor.zero_()
             elif value is not tensor:
                 tensor.copy_(value)
             loaded[param][name] = tensor

@@ -1,0 +1,220 @@
+"""State of fastlr.SGD on GPUs: to and from torch's, checkpoints, copies, and several devices in one optimizer."""
+
+import copy
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from cuda_places import Place, Sides, dense, normal
+from sgd_cases import gradient_like, same_bits, set_gradients, torch_sgd
+from torch import Tensor
+
+import fastlr
+from fastlr import schedules
+
+RATE = schedules.Warmup(0.1, 3) >> schedules.Cosine(0.1, 0.01, 40)
+SIZES = [(5,), (1,), (0,), (17, 3), (2049,), (131,)]
+
+
+def leaves() -> list[Tensor]:
+    return [normal(*size, seed=i) for i, size in enumerate(SIZES)]
+
+
+def make(params: list[Tensor]) -> fastlr.SGD:
+    groups = [{"params": params[:3]}, {"params": params[3:], "lr_scale": 0.5, "weight_decay": 0.01}]
+    return fastlr.SGD(groups, lr=RATE, momentum=0.9, dampening=0.2)
+
+
+def through_file(state: dict[str, Any], place: Place) -> dict[str, Any]:
+    """Saved from the CPU and loaded as plain values."""
+    tensors = {i: {name: place.back(value) for name, value in entries.items()} for i, entries in state["state"].items()}
+    file = io.BytesIO()
+    torch.save({**state, "state": tensors}, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def copied_to(place: Place, state: dict[str, Any]) -> dict[str, Any]:
+    """As torch.load(map_location="cuda") gives it."""
+    tensors = {i: {name: place.put(value) for name, value in entries.items()} for i, entries in state["state"].items()}
+    return {**state, "state": tensors}
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_state_from_the_cpu_goes_on_on_a_gpu(steps: int, place: Place) -> None:
+    both = Sides(place, leaves(), make)
+    for step in range(steps):
+        set_gradients(both.params, step)
+        both.cpu.step()
+    for copied, param in zip(both.copies, both.params, strict=True):
+        copied.data.copy_(param.data)
+    both.gpu.load_state_dict(copied_to(place, copy.deepcopy(both.cpu.state_dict())))
+    both.updates(range(steps, steps + 4))
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_state_from_a_gpu_goes_on_on_the_cpu(steps: int, place: Place) -> None:
+    both = Sides(place, leaves(), make)
+    both.updates(range(steps))
+    state = through_file(both.gpu.state_dict(), place)
+    assert state["param_groups"] == both.cpu.state_dict()["param_groups"]
+    for i, param in enumerate(both.params):
+        param.data.copy_(place.back(both.copies[i]))
+    both.cpu = make(both.params)
+    both.cpu.load_state_dict(state)
+    both.updates(range(steps, steps + 4))
+
+
+def test_state_from_torch(place: Place) -> None:
+    params = leaves()
+    other = torch_sgd(params, lr=0.3, momentum=0.8, weight_decay=0.01)
+    for step in range(3):
+        set_gradients(params, step)
+        other.step()
+    both = Sides(place, params, lambda params: fastlr.SGD(params, lr=0.3))
+    both.cpu.load_state_dict(copy.deepcopy(other.state_dict()))
+    both.gpu.load_state_dict(copied_to(place, copy.deepcopy(other.state_dict())))
+    assert both.gpu.step_count == 0
+    for side in (both.cpu, both.gpu):
+        side.step_count = 3
+    both.updates(range(3, 7))
+
+
+def test_state_to_torch(place: Place) -> None:
+    both = Sides(place, leaves(), lambda params: fastlr.SGD(params, lr=0.3, momentum=0.8))
+    both.updates(range(4))
+    other = torch_sgd(both.params, lr=0.1, momentum=0.1)
+    other.load_state_dict(through_file(both.gpu.state_dict(), place))
+    set_gradients(both.params, 4)
+    both.copy_gradients()
+    both.gpu.step()
+    other.step()
+    assert all(same_bits(place.back(a), b.detach()) for a, b in zip(both.copies, both.params, strict=True))
+
+
+def test_state_that_is_loaded_in_the_middle(place: Place) -> None:
+    both = Sides(place, leaves(), make)
+    both.updates(range(3))
+    early = through_file(both.gpu.state_dict(), place)
+    both.updates(range(3, 6))
+    both.gpu.load_state_dict(copied_to(place, copy.deepcopy(early)))
+    both.cpu.load_state_dict(copy.deepcopy(early))
+    both.updates(range(6, 9))
+    assert both.gpu.step_count == 6
+
+
+def test_state_without_momentum_that_is_loaded_in_the_middle(place: Place) -> None:
+    """The next update is a first one, although the device has counted."""
+    both = Sides(place, leaves(), make)
+    fresh = make(leaves()).state_dict()
+    both.updates(range(3))
+    for side in (both.cpu, both.gpu):
+        side.load_state_dict(copy.deepcopy(fresh))
+    both.updates(range(3, 6))
+
+
+def test_a_buffer_that_somebody_takes_away_or_replaces(place: Place) -> None:
+    both = Sides(place, leaves(), make)
+    both.updates(range(3), dense)
+    for side, params in ((both.cpu, both.params), (both.gpu, both.copies)):
+        del side.state[params[0]]
+        side.state[params[3]]["momentum_buffer"] = torch.zeros_like(params[3].detach())
+        side.state[params[5]]["momentum_buffer"] = None
+    both.updates(range(3, 6), dense)
+
+
+def zero_gradients(params: Sequence[Tensor], step: int) -> None:
+    for param in params:
+        param.grad = torch.zeros_like(param)
+
+
+def test_a_step_that_only_creates_the_state(place: Place) -> None:
+    """As distributed checkpointing does: rates and gradients of 0. It is no update, and the first one stays a first."""
+    both = Sides(place, leaves(), make)
+    for side in (both.cpu, both.gpu):
+        for group in side.param_groups:
+            group["lr"] = 0.0
+    both.give(0, zero_gradients)
+    both.step()
+    assert both.gpu.step_count == 0
+    assert len(both.gpu.state) == len(SIZES)
+    for side in (both.cpu, both.gpu):
+        for group in side.param_groups:
+            group["lr"] = RATE(0) * group["lr_scale"]
+    both.check()
+    both.updates(range(4), dense)
+
+
+THROUGH: dict[str, Callable[[Any], Any]] = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+}
+
+
+@pytest.mark.parametrize("through", THROUGH)
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_copy_goes_on_by_itself(steps: int, through: str, place: Place) -> None:
+    both = Sides(place, leaves(), make)
+    both.updates(range(steps), dense)
+    both.give(steps, dense)
+    first = both.gpu
+    twin = THROUGH[through](first)
+    copies = [param for group in twin.param_groups for param in group["params"]]
+    both.gpu.step()
+    for copied, param in zip(copies, both.params, strict=True):
+        copied.grad = place.put(param.grad) if param.grad is not None else None
+    twin.step()
+    both.cpu.step()
+    both.check("the optimizer itself")
+    both.gpu, both.copies = twin, copies
+    both.check("its copy")
+    both.updates(range(steps + 1, steps + 4), dense)
+
+
+DEVICES: list[tuple[int | None, ...]] = [(0, None), (0, 1), (None, 1, 0), (1,), (1, None, None, 0)]
+
+
+@pytest.mark.parametrize("devices", DEVICES, ids=str)
+def test_parameters_on_several_devices(devices: tuple[int | None, ...], place: Place) -> None:
+    if place.devices < 2 and 1 in devices:
+        pytest.skip("needs two GPUs")
+    both = Sides(place, leaves(), make, devices)
+    both.updates(range(6))
+    both.updates(range(6, 9), dense)
+    state = through_file(both.gpu.state_dict(), place)
+    assert state["param_groups"] == both.cpu.state_dict()["param_groups"]
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_device_whose_gradients_come_and_go(missing: int, place: Place) -> None:
+    """It is told the count when it takes part again."""
+    if place.devices < 2:
+        pytest.skip("needs two GPUs")
+    both = Sides(place, leaves(), make, (0, 1))
+
+    def fill(params: Sequence[Tensor], step: int) -> None:
+        for i, param in enumerate(params):
+            absent = i % 2 == missing and step in (0, 3, 4)
+            param.grad = None if absent else gradient_like(param, 1000 * i + step)
+
+    both.updates(range(8), fill)
+
+
+def test_a_parameter_that_moves_to_another_device(place: Place) -> None:
+    """As module.to() does it: the storage is another one."""
+    both = Sides(place, leaves(), make)
+    both.updates(range(2), dense)
+    for copied in both.copies:
+        copied.data = place.put(place.back(copied))
+    both.updates(range(2, 4), dense)
+
+
+def test_the_same_parameter_twice(place: Place) -> None:
+    both = Sides(place, leaves(), lambda params: fastlr.SGD(params, lr=RATE, momentum=0.9))
+    for side in (both.cpu, both.gpu):
+        side.param_groups[0]["params"] += side.param_groups[0]["params"][:2]
+    both.updates(range(4), dense)
