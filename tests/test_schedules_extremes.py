@@ -16,6 +16,7 @@ from fastlr.schedules import (
     Cyclic,
     Exponential,
     Geometric,
+    InverseTime,
     Linear,
     MultiStep,
     NormalizedExponential,
@@ -130,6 +131,12 @@ def test_endless_ones_are_looked_at_for_ever() -> None:
     assert Cyclic(0.1, 0.5, 7, mode="exp_range", gamma=1.001).peak == math.inf
     assert Linear(0.25, 1.0, 4).repeat(decay=0.5).minimum_value == 0.0
     assert Geometric(1.0, 4.0, 2).past_end("extrapolate").peak == math.inf
+
+
+def test_a_quotient_that_turns_until_the_last_step() -> None:
+    """Its samples reach beyond what int64 holds once they are rounded to floats."""
+    s = CosineCycles(0.1, 0.0, 60) / (Cyclic(0.5, 1.0, 7) + InverseTime(1.0, 0.5))
+    assert s.peak >= max(s(t) for t in range(500))
 
 
 def test_a_long_table_is_its_own_list_of_turns() -> None:

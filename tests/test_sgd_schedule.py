@@ -86,6 +86,16 @@ def test_lr_scale_written_during_training_counts_from_the_next_update() -> None:
     assert optimizer.param_groups[0]["held_steps"] == 0
 
 
+def test_lr_scale_written_before_the_first_update_counts_from_it() -> None:
+    rising = schedules.Linear(0.5, 1.0, 4)
+    optimizer, spy = with_spy(lr=rising)
+    optimizer.param_groups[0]["lr_scale"] = 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [*applied_rates(optimizer, spy), *applied_rates(optimizer, spy)] == [0.125, rising(1) * 0.25]
+    assert optimizer.param_groups[0]["held_steps"] == 0
+
+
 def test_a_group_s_own_float_is_constant_and_its_own_schedule_wins() -> None:
     own = schedules.Step(0.5, 3, 0.1)
     given_groups, spies = groups({"lr": 0.3}, {"lr": own}, {"lr_schedule": own}, {})

@@ -137,8 +137,9 @@ double Scheduled::read(PyObject* group, int64_t t, double scale) {
   }
   const double present = number(group, name_);
   if (program_ == nullptr) return present;
-  const double scheduled = at(t) * scale;
-  overridden_ = !is_own(present, scheduled);
+  const double unscaled = at(t);
+  const double scheduled = unscaled * scale;
+  overridden_ = !is_own(present, unscaled, scale);
   if (overridden_) return present;
   known_ = true;
   written_ = present;
@@ -146,9 +147,10 @@ double Scheduled::read(PyObject* group, int64_t t, double scale) {
   return scheduled;
 }
 
-// What was written after the last update stays the schedule's own, although lr_scale has changed since.
-bool Scheduled::is_own(double present, double scheduled) const {
-  return present == scheduled || (known_ && present == written_);
+// What was written after the last update, or before the first one, stays the schedule's own, although lr_scale has
+// changed since.
+bool Scheduled::is_own(double present, double unscaled, double scale) const {
+  return present == unscaled * scale || present == (known_ ? written_ : unscaled);
 }
 
 void Scheduled::look(PyObject* group, int64_t t, double scale) {
@@ -157,7 +159,7 @@ void Scheduled::look(PyObject* group, int64_t t, double scale) {
   const double present = PyFloat_Check(own) || PyLong_Check(own) ? PyFloat_AsDouble(own) : 0.0;
   PyErr_Clear();
   // Not a number is what an ended schedule leaves.
-  overridden_ = !std::isnan(present) && !is_own(present, at(t) * scale);
+  overridden_ = !std::isnan(present) && !is_own(present, at(t), scale);
 }
 
 void Scheduled::write(PyObject* group, int64_t t, double scale) {

@@ -38,7 +38,7 @@ class Scheduled {
  private:
   void follow(PyObject* schedule);
   double at(int64_t t) const;
-  bool is_own(double present, double scheduled) const;
+  bool is_own(double present, double unscaled, double scale) const;
 
   PyObject* const name_;
   PyObject* const schedule_name_;

@@ -177,6 +177,7 @@ class Combination(Schedule):
             samples = np.linspace(first, finite, 4097)
             if last == checks.MAX_STEP:  # an operand goes on without end: look on at growing distances
                 samples = np.concatenate([samples, first + np.geomspace(1, checks.MAX_LENGTH, 4097)])
+            samples = samples[samples < checks.MAX_STEP]  # as floats they may have been rounded up
             turns.update(step for step in samples.astype(np.int64).tolist() if first < step < last)
         return sorted(turns)
 
