@@ -1,5 +1,6 @@
 """The report of a GPU with real commands: pytest's record, output that survives every ending, make's order."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -71,7 +72,9 @@ def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_looks_for_a_gpu_before_it_installs_anything_large(tmp_path: Path) -> None:
     command = ["make", "--dry-run", "gpu-report", "TORCH=torch==9.9 --index-url URL", f"VENV={tmp_path / 'venv'}"]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, env=plain)
+    lines = ran.stdout.splitlines()
     (probe,) = [index for index, line in enumerate(lines) if "--probe" in line]
     (torch,) = [index for index, line in enumerate(lines) if line.endswith("install -qq torch==9.9 --index-url URL")]
     (package,) = [index for index, line in enumerate(lines) if "cmake.define.FASTLR_CUDA=ON" in line]
