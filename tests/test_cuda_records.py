@@ -239,12 +239,12 @@ print(standin.launches()[-1]["grid"][0])
 
 
 @pytest.mark.parametrize("one", [True, False])
-def test_three_million_parameters_fill_a_large_gpu(one: bool) -> None:
+def test_three_million_parameters_fill_a_large_gpu(standin: Standin, one: bool) -> None:
     blocks = int(run_configured(LARGE.format(one=one), multiprocessors=132, capability=90))
     assert blocks >= 2 * 132
 
 
-def test_a_launch_of_an_older_driver_is_short() -> None:
+def test_a_launch_of_an_older_driver_is_short(standin: Standin) -> None:
     code = """
 import torch, fastlr
 from cuda_places import Sides, StandinPlace, dense, normal
