@@ -14,6 +14,7 @@ from torch import Tensor
 
 import fastlr
 from fastlr import schedules
+from fastlr.optim import groups
 
 RATE = schedules.Warmup(0.1, 3) >> schedules.Cosine(0.1, 0.01, 40)
 SIZES = [(5,), (1,), (0,), (17, 3), (2049,), (131,)]
@@ -218,3 +219,25 @@ def test_the_same_parameter_twice(place: Place) -> None:
     for side in (both.cpu, both.gpu):
         side.param_groups[0]["params"] += side.param_groups[0]["params"][:2]
     both.updates(range(4), dense)
+
+
+def test_the_value_of_a_rate_on_another_device_is_not_asked_for() -> None:
+    """A tensor of the device "meta" has none to give."""
+    param = torch.zeros(3, requires_grad=True)
+    param.grad = torch.zeros(3)
+    assert groups.initialised([{"lr": torch.zeros((), device="meta"), "params": [param]}]) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_rate_on_the_gpu_is_left_to_torch(momentum: float) -> None:
+    sides = []
+    for make_one in (fastlr.SGD, torch.optim.SGD):
+        params = [normal(*size, seed=i).cuda().detach().requires_grad_() for i, size in enumerate(SIZES)]
+        sides.append((make_one(params, lr=torch.tensor(0.1, device="cuda"), momentum=momentum), params))
+    for step in range(4):
+        for optimizer, params in sides:
+            for i, param in enumerate(params):
+                param.grad = gradient_like(param.cpu(), 100 * i + step).cuda()
+            optimizer.step()
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(sides[0][1], sides[1][1], strict=True))

@@ -130,7 +130,9 @@ def initialised(param_groups: list[Group]) -> list[tuple[Group, torch.Tensor]]:
     """
     with_grad: list[tuple[Group, torch.Tensor]] = []
     for group in param_groups:
-        if group["lr"] != 0:
+        lr = group["lr"]
+        # One on a GPU is none of checkpointing's, and asking for its value would wait.
+        if (isinstance(lr, torch.Tensor) and not lr.is_cpu) or lr != 0:
             return []
         with_grad += [(group, param) for param in group["params"] if param.grad is not None]
     if any(_core.is_captured(param) for _, param in with_grad[:1]):
