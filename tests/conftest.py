@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu") is not None:
-                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+                item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU, and torch built with CUDA"))
 
 
 def load_standin() -> standin_driver.Standin:
@@ -63,6 +63,15 @@ def standin() -> Iterator[standin_driver.Standin]:
     assert driver.damage() == ""
     assert driver.contexts() == contexts
     driver.reset()
+
+
+@pytest.fixture
+def cuda(standin: standin_driver.Standin) -> Iterator[Any]:
+    """The stand-in's entry points, called as C calls them."""
+    import standin_calls
+
+    with standin_calls.context(standin) as calls:
+        yield calls
 
 
 @pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.gpu)])

@@ -22,7 +22,7 @@ def _capsule(standin: Standin, device: int) -> Any:
     pointer, new = ctypes.pythonapi.PyCapsule_GetPointer, ctypes.pythonapi.PyCapsule_New
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    table = standin.library.standin_table(ctypes.c_void_p(pointer(own, CAPSULE_NAME)), device)
+    table = standin.dll.standin_table(ctypes.c_void_p(pointer(own, CAPSULE_NAME)), device)
     if table is None:
         raise Unavailable(f"the exchange table of torch {torch.__version__} gives no views")
     return new(table, CAPSULE_NAME, None)

@@ -63,11 +63,11 @@ class Cuda:
     """The entry points, with a context of device 0 current."""
 
     def __init__(self, standin: Standin) -> None:
-        self.library = standin.library
+        self.dll = standin.dll
         assert self("cuInit", 0) == 0
 
     def __call__(self, name: str, *arguments: Any) -> int:
-        return int(getattr(self.library, name)(*arguments))
+        return int(getattr(self.dll, name)(*arguments))
 
     def context(self, device: int = 0) -> c_void_p:
         context = c_void_p()

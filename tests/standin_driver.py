@@ -92,14 +92,14 @@ class Standin:
     """The loaded stand-in. Settings other than the order of execution have to come before CUDA is initialised."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
-        self.library = library
+        self.dll = library
         self.expected: list[str] = []  # problems that a test brings about on purpose
         library.standin_events.restype = library.standin_damage.restype = ctypes.c_char_p
         library.standin_stream.restype = library.standin_table.restype = ctypes.c_void_p
         library.standin_fail.argtypes = [ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
 
     def succeed(self, name: str, *arguments: Any) -> None:
-        result = getattr(self.library, name)(*arguments)
+        result = getattr(self.dll, name)(*arguments)
         if result != 0:
             raise RuntimeError(f"{name}{arguments} gave {result}")
 
@@ -125,21 +125,21 @@ class Standin:
 
     def events(self, *calls: str) -> list[Event]:
         """What happened since the last reset, in order: all of it, or these calls."""
-        found: list[Event] = json.loads(self.library.standin_events())
+        found: list[Event] = json.loads(self.dll.standin_events())
         return [event for event in found if not calls or event["call"] in calls]
 
     def launches(self) -> list[Event]:
         return self.events("cuLaunchKernel")
 
     def damage(self) -> str:
-        return str(self.library.standin_damage().decode())
+        return str(self.dll.standin_damage().decode())
 
     def allocations(self) -> int:
-        return int(self.library.standin_allocations())
+        return int(self.dll.standin_allocations())
 
     def contexts(self) -> int:
         """How many contexts the calling thread has pushed and not popped."""
-        return int(self.library.standin_contexts())
+        return int(self.dll.standin_contexts())
 
     def pin(self, address: int, size: int) -> None:
         self.succeed("standin_pin", ctypes.c_void_p(address), ctypes.c_size_t(size))
@@ -149,7 +149,7 @@ class Standin:
         self.succeed("standin_finish")
 
     def stream(self, device: int = 0, *, blocking: bool = False) -> int:
-        return int(self.library.standin_stream(device, int(blocking)))
+        return int(self.dll.standin_stream(device, int(blocking)))
 
     def use_stream(self, stream: int, device: int = 0) -> None:
         """What torch's current stream is from now on, on this device; 0 is the default stream."""
@@ -173,7 +173,7 @@ class Standin:
             with self.on_stream(stream, device):
                 yield graph
         finally:
-            graph.number = self.library.standin_end_capture(ctypes.c_void_p(stream))
+            graph.number = self.dll.standin_end_capture(ctypes.c_void_p(stream))
         if graph.number < 0:
             raise CaptureLost(f"CUDA error {-graph.number} when the capture ended")
 

@@ -134,7 +134,7 @@ def test_only_inner_loops_are_taken() -> None:
     code = [Instruction(address, "NOP", ()) for address in range(0, 0x60, 0x10)]
     for source, target in ((0x30, 0x20), (0x40, 0x10), (0x50, 0x60)):
         code[source // 16] = Instruction(source, "BRA", (hex(target),))
-    assert [[now.address for now in loop] for loop in inner_loops(code)] == [[0x20, 0x30]]
+    assert [[one.address for one in loop] for loop in inner_loops(code)] == [[0x20, 0x30]]
 
 
 def test_resources_are_read() -> None:

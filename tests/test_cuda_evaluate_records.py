@@ -99,7 +99,7 @@ def test_steps_that_are_still_being_written(place: Place) -> None:
 @pytest.mark.parametrize("device", [0, 1])
 def test_a_recorded_evaluation_reads_the_steps_of_the_replay(device: int, place: Place) -> None:
     if device >= place.devices:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     rows = schedules()  # copied during the capture
     step, out = place.put(torch.arange(5), device), place.put(torch.zeros(4, 5), device)
     with place.capture(device) as graph:
@@ -113,7 +113,7 @@ def test_a_recorded_evaluation_reads_the_steps_of_the_replay(device: int, place:
 
 def test_another_device(place: Place) -> None:
     if place.devices < 2:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     rows, steps = schedules(), torch.arange(30)
     for device in (1, 0, 1):
         assert torch.equal(place.back(evaluate(rows, place.put(steps, device))), on_cpu(rows, steps))
@@ -124,7 +124,7 @@ def test_another_device(place: Place) -> None:
 
 def test_steps_and_out_on_different_devices_are_refused(place: Place) -> None:
     if place.devices < 2:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     out = place.put(torch.full((4, 3), 9.0), 1)
     with pytest.raises(ValueError, match="steps do not fit"):
         evaluate(schedules(), place.put(torch.arange(3), 0), out=out)

@@ -222,7 +222,7 @@ def test_saved_and_loaded_by_weights_only(place: Place) -> None:
 
 def test_a_graph_on_another_device(place: Place) -> None:
     if place.devices < 2:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     both, graph = recorded(place, devices=(1,))
     replay(both, graph, 4)
     on_both(both, CHANGES["lr_scale"])

@@ -53,7 +53,7 @@ def test_parameters_on_the_cpu(warm_up: int, place: Place) -> None:
 def test_a_gpu_that_is_not_captured(warm_up: int, place: Place) -> None:
     """Its part would run at once."""
     if place.devices < 2:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     both = sides(place, leaves(), (0, 1), warm_up)
     refuses(both, "A captured step has parameters on GPUs that are not captured: 1")
     both.step()

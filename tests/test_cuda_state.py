@@ -182,7 +182,7 @@ DEVICES: list[tuple[int | None, ...]] = [(0, None), (0, 1), (None, 1, 0), (1,), 
 @pytest.mark.parametrize("devices", DEVICES, ids=str)
 def test_parameters_on_several_devices(devices: tuple[int | None, ...], place: Place) -> None:
     if place.devices < 2 and 1 in devices:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     both = Sides(place, leaves(), make, devices)
     both.updates(range(6))
     both.updates(range(6, 9), dense)
@@ -194,7 +194,7 @@ def test_parameters_on_several_devices(devices: tuple[int | None, ...], place: P
 def test_a_device_whose_gradients_come_and_go(missing: int, place: Place) -> None:
     """It is told the count when it takes part again."""
     if place.devices < 2:
-        pytest.skip("needs two GPUs")
+        pytest.skip("needs a machine with two GPUs")
     both = Sides(place, leaves(), make, (0, 1))
 
     def fill(params: Sequence[Tensor], step: int) -> None:

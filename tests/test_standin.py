@@ -1,7 +1,6 @@
 """The stand-in for CUDA's driver by itself: what it refuses, what it records, what it runs. Without fastlr."""
 
 import ctypes
-from collections.abc import Iterator
 from ctypes import byref, c_uint64, c_void_p
 from typing import Any
 
@@ -22,7 +21,6 @@ from standin_calls import (
     UNSUPPORTED_PTX,
     Cuda,
     Prepare,
-    context,
     cubin,
     ptx,
     words,
@@ -30,12 +28,6 @@ from standin_calls import (
 )
 from standin_driver import Standin, Unavailable, build, run_configured
 from test_cuda_tensors import view_of
-
-
-@pytest.fixture
-def cuda(standin: Standin) -> Iterator[Cuda]:
-    with context(standin) as cuda:
-        yield cuda
 
 
 def test_a_kernel_runs_and_is_recorded(standin: Standin, cuda: Cuda) -> None:
@@ -128,11 +120,11 @@ def test_foreign_and_damaged_memory(standin: Standin, cuda: Cuda) -> None:
 
 def test_memory_ends(cuda: Cuda) -> None:
     memory = c_void_p()
-    before = cuda.library.standin_allocations()
+    before = cuda.dll.standin_allocations()
     assert cuda("cuMemAlloc_v2", byref(memory), ctypes.c_size_t(9 << 30)) == NO_MEMORY
     assert cuda("cuMemAlloc_v2", byref(memory), ctypes.c_size_t(0)) == INVALID_VALUE
     assert cuda("cuMemFree_v2", None) == 0
-    assert cuda.library.standin_allocations() == before
+    assert cuda.dll.standin_allocations() == before
 
 
 def test_copies(standin: Standin, cuda: Cuda) -> None:
@@ -237,7 +229,7 @@ for attribute in (16, 75, 76):
 print(cuda("cuDeviceGetName", name, 5, 0), name.value.decode())
 print(cuda("cuDeviceTotalMem_v2", ctypes.byref(size := ctypes.c_size_t()), 2), size.value)
 print(cuda("cuDeviceGet", ctypes.byref(number), 3))
-print(standin.library.standin_configure(b"driver", b"12000"))
+print(standin.dll.standin_configure(b"driver", b"12000"))
 """
 
 
@@ -254,8 +246,8 @@ def test_before_initialisation(settings: dict[str, Any], expected: list[int]) ->
     code = """
 import ctypes
 number = ctypes.c_int()
-print(standin.library.cuDeviceGetCount(ctypes.byref(number)), standin.library.cuInit(1))
-print(standin.library.cuInit(0), standin.library.cuDeviceGetCount(ctypes.byref(number)))
+print(standin.dll.cuDeviceGetCount(ctypes.byref(number)), standin.dll.cuInit(1))
+print(standin.dll.cuInit(0), standin.dll.cuDeviceGetCount(ctypes.byref(number)))
 """
     assert [int(word) for word in run_configured(code, **settings).split()] == [3, 1, *expected]
 

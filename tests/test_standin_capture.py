@@ -15,18 +15,11 @@ from standin_calls import (
     RELAXED,
     Cuda,
     Prepare,
-    context,
     ptx,
     words,
     writes,
 )
 from standin_driver import CaptureLost, Standin
-
-
-@pytest.fixture
-def cuda(standin: Standin) -> Iterator[Cuda]:
-    with context(standin) as cuda:
-        yield cuda
 
 
 def test_a_graph_is_captured_and_replayed(standin: Standin, cuda: Cuda) -> None:

@@ -134,13 +134,13 @@ class Compiler:
     def __init__(self, folder: Path) -> None:
         for builtins in folder.glob("libnvrtc-builtins.so.*"):
             ctypes.CDLL(str(builtins))  # NVRTC opens it by its bare name
-        self.library = ctypes.CDLL(str(folder / "libnvrtc.so.12"))
-        self.library.nvrtcGetErrorString.restype = ctypes.c_char_p
+        self.dll = ctypes.CDLL(str(folder / "libnvrtc.so.12"))
+        self.dll.nvrtcGetErrorString.restype = ctypes.c_char_p
 
     def call(self, name: str, *arguments: object) -> str:
         """The error's name, empty where there is none."""
-        code = getattr(self.library, name)(*arguments)
-        return self.library.nvrtcGetErrorString(code).decode() if code else ""
+        code = getattr(self.dll, name)(*arguments)
+        return self.dll.nvrtcGetErrorString(code).decode() if code else ""
 
     def read(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()

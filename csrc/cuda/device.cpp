@@ -126,9 +126,11 @@ std::vector<DeviceFacts> device_facts() {
   return all;
 }
 
-std::string image_name(const Image& image) {
-  return (image.is_ptx ? "compute_" : "sm_") + std::to_string(image.architecture) + (image.is_ptx ? " (PTX)" : "");
+std::string architecture_name(const Image& image) {
+  return (image.is_ptx ? "compute_" : "sm_") + std::to_string(image.architecture);
 }
+
+std::string image_name(const Image& image) { return architecture_name(image) + (image.is_ptx ? " (PTX)" : ""); }
 
 const std::vector<Image>& all_images() {
   static const auto& all = *new std::vector<Image>(images());

@@ -86,6 +86,8 @@ const Device* find_device(int ordinal, std::string* reason);
 // Raises nothing; facts that the driver does not tell stay empty.
 std::vector<DeviceFacts> device_facts();
 
+// "sm_86", or "compute_80".
+std::string architecture_name(const Image& image);
 // "sm_86", or "compute_80 (PTX)".
 std::string image_name(const Image& image);
 const std::vector<Image>& all_images();

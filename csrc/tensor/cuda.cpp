@@ -80,8 +80,7 @@ py::dict cuda_status() {
 
 py::bytes cuda_image(const std::string& name, bool long_arguments) {
   for (const cuda::Image& image : cuda::all_images()) {
-    const std::string own = (image.is_ptx ? "compute_" : "sm_") + std::to_string(image.architecture);
-    if (own != name || image.long_arguments != long_arguments) continue;
+    if (cuda::architecture_name(image) != name || image.long_arguments != long_arguments) continue;
     return py::bytes(reinterpret_cast<const char*>(image.data), image.size);
   }
   raise(ErrorKind::value, "No such device code is built in", name, "fastlr info lists what is.");
