@@ -144,7 +144,9 @@ void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
 
 void DeviceStep::tell_places() {
   for (const DeviceTask& item : tasks_) {
-    if (item.task.span.state != nullptr) tell_place(static_cast<std::size_t>(item.place), item.task.span.first);
+    const auto place = static_cast<std::size_t>(item.place);
+    if (item.made) told_fresh_[place] = 0;  // not known: told in any case
+    if (item.task.span.state != nullptr) tell_place(place, item.task.span.first);
   }
 }
 

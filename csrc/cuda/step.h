@@ -37,7 +37,10 @@ class DeviceStep {
   const Device& device() const { return device_; }
   void clear() { tasks_.clear(); }
   // `place`: of the parameter among all of the optimizer's. `repeated`: an earlier task is for the same tensor.
-  void add(const Task& task, int32_t place, bool repeated) { tasks_.push_back({task, place, repeated}); }
+  // `made`: its state was made for this update, whatever graphs without state have counted.
+  void add(const Task& task, int32_t place, bool repeated, bool made) {
+    tasks_.push_back({task, place, repeated, made});
+  }
   bool empty() const { return tasks_.empty(); }
 
   // Tells the device what has changed; nothing in a step like the one before. `fresh`: of each parameter, whether no
@@ -57,6 +60,7 @@ class DeviceStep {
     Task task;
     int32_t place;
     bool repeated;  // has to wait for the launch before
+    bool made;
   };
 
   void allocate(std::size_t groups, std::size_t places);

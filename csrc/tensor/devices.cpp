@@ -26,8 +26,8 @@ bool Devices::usable(PyObject* param, const TensorView& view) {
   return true;
 }
 
-void Devices::add(const TensorView& view, const Task& task, int32_t place, bool repeated) {
-  uses_[static_cast<std::size_t>(view.device_id)].step->add(task, place, repeated);
+void Devices::add(const TensorView& view, const Task& task, int32_t place, bool repeated, bool made) {
+  uses_[static_cast<std::size_t>(view.device_id)].step->add(task, place, repeated, made);
 }
 
 void Devices::find_stream(Use& use, int32_t ordinal) {

@@ -18,7 +18,7 @@ class Devices {
   // False: the GPU has to be left to torch, and problem() says why.
   bool usable(PyObject* param, const TensorView& view);
   // On a usable GPU.
-  void add(const TensorView& view, const Task& task, int32_t place, bool repeated);
+  void add(const TensorView& view, const Task& task, int32_t place, bool repeated, bool made);
   // GPUs without gradients in this step count it all the same, as the host does not know how far their graphs are.
   void join_idle();
   // Tells each GPU of the step what has changed.

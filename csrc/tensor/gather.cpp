@@ -153,7 +153,8 @@ Access SgdStep::gather_param(PyObject* param, const Group& group) {
   const bool may_come = p.device_type == TensorView::kCuda && group.follows_momentum();
   if ((momentum || may_come) && !add_state(param, p, momentum, span)) return Access::foreign;
   if (p.device_type == TensorView::kCuda) {
-    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] != 0);
+    const bool made = !new_buffers_.empty() && new_buffers_.back().param == param;
+    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] != 0, made);
   } else {
     plan_.add(p.dtype, span);
     in_order_ |= repeated_[cursor_] != 0;

@@ -133,7 +133,7 @@ class Training {
     const bool momentum = group_of(tensor).now().momentum != 0.0;
     const Span span{tensor.param().data(), tensor.grad().data(), momentum ? tensor.buffer().data() : nullptr,
                     tensor.size(), tensor.first()};
-    step_.add({0, tensor.group(), tensor.dtype(), span}, static_cast<int32_t>(i), repeated);
+    step_.add({0, tensor.group(), tensor.dtype(), span}, static_cast<int32_t>(i), repeated, false);
   }
 
   Program rate_ = falling();
