@@ -141,8 +141,14 @@ class Standin:
         """How many contexts the calling thread has pushed and not popped."""
         return int(self.dll.standin_contexts())
 
-    def pin(self, address: int, size: int) -> None:
+    @contextmanager
+    def pinned(self, address: int, size: int) -> Iterator[None]:
+        """Host memory that is page-locked meanwhile: whatever lies there later is not."""
         self.succeed("standin_pin", ctypes.c_void_p(address), ctypes.c_size_t(size))
+        try:
+            yield
+        finally:
+            self.succeed("standin_unpin", ctypes.c_void_p(address))
 
     def finish(self) -> None:
         """Waits for all work, which matters where `deferred` holds it back."""

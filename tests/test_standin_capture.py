@@ -39,14 +39,14 @@ def test_a_graph_is_captured_and_replayed(standin: Standin, cuda: Cuda) -> None:
 
 def test_a_copy_of_pinned_memory_is_captured(standin: Standin, cuda: Cuda) -> None:
     memory, host, size = cuda.allocate(8), (ctypes.c_uint64 * 1)(1), ctypes.c_size_t(8)
-    standin.pin(ctypes.addressof(host), 8)
-    with standin.capture() as graph:
-        assert cuda("cuMemcpyHtoDAsync_v2", memory, host, size, c_void_p(graph.stream)) == 0
-    assert words(memory, 1) != [1]
-    for value in (5, 6):
-        host[0] = value
-        graph.replay()
-        assert words(memory, 1) == [value]
+    with standin.pinned(ctypes.addressof(host), 8):
+        with standin.capture() as graph:
+            assert cuda("cuMemcpyHtoDAsync_v2", memory, host, size, c_void_p(graph.stream)) == 0
+        assert words(memory, 1) != [1]
+        for value in (5, 6):
+            host[0] = value
+            graph.replay()
+            assert words(memory, 1) == [value]
     assert cuda("cuMemFree_v2", memory) == 0
 
 

@@ -83,6 +83,13 @@ CU_ENTRY(standin_pin)(const void* address, std::size_t size) {
   });
 }
 
+CU_ENTRY(standin_unpin)(const void* address) {
+  return locked<int>([=](Driver& all) {
+    all.memory.unpin(address);
+    return 0;
+  });
+}
+
 extern "C" __attribute__((visibility("default"))) void* standin_stream(int device, int blocking) {
   return locked<void*>([=](Driver& all) { return all.streams.create(device, blocking != 0); });
 }

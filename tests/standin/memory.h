@@ -28,6 +28,7 @@ class Memory {
   // Memory of somebody else's that passes for a device's: the elements of a tensor.
   void note(const void* address, std::size_t size, int device);
   void pin(const void* address, std::size_t size) { pinned_[begin_of(address)] = {size, -1}; }
+  void unpin(const void* address) { pinned_.erase(begin_of(address)); }
 
   // Why a kernel on this device may not touch the address, or "". Unknown memory is taken to be anybody's.
   std::string refusal(const void* address, int device) const;
