@@ -207,26 +207,27 @@ void bind_schedules(py::module_& module) {
 }
 
 void bind_steps(py::module_& module) {
-  using fastlr::SgdStep;
+  using fastlr::Step;
 
-  py::class_<SgdStep>(module, "SgdStep", "What one optimizer's step reads and updates, and its state on GPUs.")
-      .def(py::init<>())
-      .def("prepare", &SgdStep::prepare, arg("groups"), arg("state"), arg("unwritten"),
+  py::class_<Step>(module, "Step", "What one optimizer's step reads and updates, and its state on GPUs.")
+      .def(py::init<const std::string&>(), arg("rule"))
+      .def("prepare", &Step::prepare, arg("groups"), arg("state"), arg("unwritten"),
            "Reads and checks every tensor; None, or what torch's own operators have to update.")
-      .def("finish", &SgdStep::finish, "Updates, counts, writes the next rates; returns notices.")
-      .def("abandon", &SgdStep::abandon, "Forgets what prepare() read.")
-      .def("forget", &SgdStep::forget, "Forgets everything but the state on GPUs.")
-      .def("sync", &SgdStep::sync, arg("groups"), arg("unwritten"),
-           "Waits for the GPUs and writes their counts into the groups.")
-      .def("tell", &SgdStep::tell, arg("groups"), arg("state"), arg("unwritten"),
+      .def("finish", &Step::finish, "Updates, counts, writes the next rates; returns notices.")
+      .def("abandon", &Step::abandon, "Forgets what prepare() read.")
+      .def("forget", &Step::forget, "Forgets everything but the state on GPUs.")
+      .def("sync", &Step::sync, arg("groups"), arg("state"), arg("unwritten"),
+           "Waits for the GPUs and writes their counts into the groups and the state.")
+      .def("tell", &Step::tell, arg("groups"), arg("state"), arg("unwritten"),
            "Tells the GPUs what stands in the groups, and which state has been written.")
-      .def("recorded", &SgdStep::recorded, "Whether a CUDA graph has recorded an update.")
-      .def("cuda_problem", &SgdStep::cuda_problem, "Why GPUs are left to torch, or \"\".");
+      .def("recorded", &Step::recorded, "Whether a CUDA graph has recorded an update.")
+      .def("writes_first", &Step::writes_first, "Whether a parameter's first update writes its state unread.")
+      .def("cuda_problem", &Step::cuda_problem, "Why GPUs are left to torch, or \"\".");
   module.attr("NOTICE_OVERRIDDEN") = static_cast<int>(fastlr::kOverridden);
   module.attr("NOTICE_ENDED_AT_ZERO") = static_cast<int>(fastlr::kEndedAtZero);
   module.attr("NOTICE_RECORDED_CONSTANT") = static_cast<int>(fastlr::kRecordedConstant);
   module.attr("NOTICE_LEFT_TO_TORCH") = static_cast<int>(fastlr::kLeftToTorch);
-  module.attr("NOTICE_LACKS_MOMENTUM") = static_cast<int>(fastlr::kLacksMomentum);
+  module.attr("NOTICE_LACKS_STATE") = static_cast<int>(fastlr::kLacksState);
   module.def("cpu_capability", [] { return fastlr::kernels().name; }, "The instruction set in use.");
   module.def("tensor_access", &fastlr::tensor_access,
              "How tensors are read: \"direct\", \"dlpack\" or \"attributes\".");

@@ -6,11 +6,12 @@ from fastlr import _lazy, schedules
 from fastlr._conflict import warn_if_both_installed
 from fastlr._loader import steps_per_epoch
 from fastlr.lr_scheduler import LRScheduler
-from fastlr.optim import SGD
+from fastlr.optim import SGD, Adam, AdamW, Lion
 from fastlr.schedules import evaluate
 
 if TYPE_CHECKING:
     from fastlr import compat
+    from fastlr._param_groups import param_groups
     from fastlr.convert import from_torch
     from fastlr.integrations import lightning
     from fastlr.pictures import plot
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __getattr__ = _lazy.attach(
     __name__,
     {
+        "_param_groups": "param_groups",
         "compat": "",
         "convert": "from_torch",
         "integrations": "lightning",
@@ -31,13 +33,17 @@ __getattr__ = _lazy.attach(
 
 __all__ = [
     "SGD",
+    "Adam",
+    "AdamW",
     "LRScheduler",
+    "Lion",
     "ReduceOnPlateau",
     "__version__",
     "compat",
     "evaluate",
     "from_torch",
     "lightning",
+    "param_groups",
     "plot",
     "schedules",
     "steps_per_epoch",

@@ -4,127 +4,20 @@ usage: check_device.py FOLDER    with the images that compile_images.py wrote. R
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from device_code import Instruction, Resources, constants, cubins, image_name, inner_loops, instructions, resources
+from device_code import Instruction, Resources, cubins, image_name, inner_loops, instructions, resources
+from device_loops import RULES, elements_of_kernels, loop_problems
 
 SOURCES = Path(__file__).resolve().parents[1] / "csrc"
-VECTOR_BYTES = 16
 MAX_ARGUMENTS = {"long": 32764, "short": 4096}
-
-
-@dataclass(frozen=True)
-class Form:
-    """What rules/sgd.h does to one element: arrays read and written, and its operations with every option on."""
-
-    name: str
-    loads: int
-    stores: int
-    fmas: int
-    products: int
-
-
-FORMS = (
-    Form("off", loads=2, stores=1, fmas=2, products=1),  # direction * grad; decay, step
-    Form("first", loads=2, stores=2, fmas=3, products=1),  # and Nesterov's
-    Form("later", loads=3, stores=2, fmas=4, products=2),  # and momentum * buffer; dampening
-)
-
-
-@dataclass(frozen=True)
-class Element:
-    name: str
-    bytes: int
-    prefix: str  # of the operations it is computed with
-
-
-ELEMENTS = (
-    Element("float32", 4, "F"),
-    Element("float64", 8, "D"),
-    Element("float16", 2, "F"),
-    Element("bfloat16", 2, "F"),
-)
-KERNELS: dict[str, tuple[Element, ...]] = {f"fastlr_sgd_{element.name}": (element,) for element in ELEMENTS}
-KERNELS |= {"fastlr_sgd_mixed": ELEMENTS, "fastlr_prepare": (), "fastlr_evaluate": ()}
-
-
-@dataclass(frozen=True)
-class Work:
-    """What one turn of a loop does, for one thread."""
-
-    loads: int  # of 16 bytes
-    stores: int
-    narrow: int  # loads and stores of less
-    in_flight: int  # loads before the first instruction that uses what one of them brings
-    arithmetic: tuple[tuple[str, int], ...]  # float32 and float64 instructions
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{count} {name}" for name, count in self.arithmetic)
-        return (
-            f"{self.loads} loads ({self.in_flight} before the first use) and {self.stores} stores of {VECTOR_BYTES} "
-            f"bytes, {self.narrow} of fewer, {counts}"
-        )
-
-
-def needed(element: Element, form: Form, vectors: int) -> Work:
-    lanes = vectors * VECTOR_BYTES // element.bytes
-    arithmetic = ((f"{element.prefix}FMA", form.fmas * lanes), (f"{element.prefix}MUL", form.products * lanes))
-    return Work(form.loads * vectors, form.stores * vectors, 0, form.loads * vectors, arithmetic)
-
-
-def registers(operand: str) -> set[int]:
-    return {int(number) for number in re.findall(r"\bR(\d+)", operand)}
-
-
-def loads_in_flight(loop: list[Instruction]) -> int:
-    loaded: set[int] = set()
-    count = 0
-    for now in loop:
-        sources = now.operands if now.is_global_store else now.operands[1:]
-        if any(loaded & registers(operand) for operand in sources):
-            break
-        if now.is_global_load:
-            (first,) = registers(now.operands[0])
-            loaded |= set(range(first, first + now.bytes // 4))
-            count += 1
-    return count
-
-
-def work_of(loop: list[Instruction]) -> Work:
-    accesses = [now for now in loop if now.is_global_load or now.is_global_store]
-    wide = [now for now in accesses if now.bytes == VECTOR_BYTES]
-    arithmetic = Counter(now.operation for now in loop if re.fullmatch(r"F(FMA|MUL|ADD)2?|D[A-Z]+", now.operation))
-    return Work(
-        loads=sum(now.is_global_load for now in wide),
-        stores=sum(now.is_global_store for now in wide),
-        narrow=len(accesses) - len(wide),
-        in_flight=loads_in_flight(loop),
-        arithmetic=tuple(sorted(arithmetic.items())),
-    )
-
-
-def loop_problems(loops: list[list[Instruction]], elements: tuple[Element, ...], vectors: int) -> Iterator[str]:
-    """What differs from one loop for each element type and form, and one each for the vectors that are left over."""
-    wanted = Counter(needed(element, form, count) for element in elements for form in FORMS for count in (vectors, 1))
-    names: dict[Work, str] = {}
-    for element in elements:
-        for form in FORMS:
-            for count in (vectors, 1):
-                names.setdefault(needed(element, form, count), f"{element.name}, momentum {form.name}, {count} vectors")
-    found = Counter(work for work in map(work_of, loops) if work.loads)
-    for work in (wanted - found).elements():
-        yield f"no loop of {names[work]} has {work}"
-    for work in (found - wanted).elements():
-        yield f"a loop has {work}"
+KERNELS = {*elements_of_kernels(), *(f"fastlr_{rule}_prepare" for rule in RULES), "fastlr_evaluate"}
 
 
 def resource_problems(kernel: Resources, max_arguments: int) -> Iterator[str]:
@@ -140,18 +33,18 @@ def code_problems(code: list[Instruction]) -> Iterator[str]:
         yield f"{spills} loads and stores of local memory"
 
 
-def image_problems(cubin: Path, found: dict[str, Resources], vectors: int) -> Iterator[str]:
-    if found.keys() != KERNELS.keys():
+def image_problems(cubin: Path, found: dict[str, Resources]) -> Iterator[str]:
+    if found.keys() != KERNELS:
         yield f"other kernels than {', '.join(sorted(KERNELS))}: {', '.join(sorted(found))}"
-    for kernel in sorted(found.keys() & KERNELS.keys()):
+    for kernel in sorted(found.keys() & KERNELS):
         code = instructions(cubin, kernel)
         problems = [*resource_problems(found[kernel], MAX_ARGUMENTS[image_name(cubin)[1]]), *code_problems(code)]
-        problems += loop_problems(list(inner_loops(code)), KERNELS[kernel], vectors)
+        if kernel in elements_of_kernels():
+            problems += loop_problems(list(inner_loops(code)), *elements_of_kernels()[kernel])
         yield from (f"{kernel}: {problem}" for problem in problems)
 
 
 def check_images(folder: Path) -> list[str]:
-    vectors = constants((SOURCES / "cuda/state.h").read_text())["kVectors"]
     names = sorted(KERNELS)
     print("| registers of a thread |", " | ".join(name.removeprefix("fastlr_") for name in names), "|")
     print("|---|" + "---:|" * len(names))
@@ -161,7 +54,7 @@ def check_images(folder: Path) -> list[str]:
         found = resources(cubin)
         cells = [str(found[name].registers) if name in found else "-" for name in names]
         print(f"| {image} |", " | ".join(cells), "|")
-        for problem in dict.fromkeys(image_problems(cubin, found, vectors)):
+        for problem in dict.fromkeys(image_problems(cubin, found)):
             images.setdefault(problem, []).append(image)
     if not cubins(folder):
         return [f"no images: {folder}. Run csrc/cuda/compile_images.py."]

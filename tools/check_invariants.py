@@ -33,23 +33,29 @@ HYPER = r"\b(?:momentum|weight_decay|step_size|gradient_weight|dampening)\b"
 
 RULES = (
     Rule(
-        "SGD's arithmetic only in rules/",
+        "the rules' arithmetic only in rules/",
         rf"{HYPER}\s*\*|\*=?\s*(?:[\w\]]+(?:\.|->))*{HYPER}",
         NATIVE,
         r"csrc/rules/.*",
     ),
     Rule(
-        "fused multiply-adds only in rules/ and schedule/",
+        "fused multiply-adds only in rules/, rule/, schedule/ and wide_number.h",
         r"\bfmaf?\s*\(|__builtin_fma|__fmaf?_r[dnuz]|\bfma\.r[mnpz]",
         NATIVE,
-        r"csrc/(rules|schedule)/.*",
+        r"csrc/((rules?|schedule)/.*|wide_number\.h)",
     ),
     Rule(
         "functions of libm only in schedule/",
-        r"\b(?:std::|::|__)?(?:a?(?:cos|sin|tan)h?|exp(?:2|10)?|expm1|log(?:2|10|1p)?|pow|sqrt)f?\s*\("
-        r"|__[df]sqrt_r|\b(?:cos|ex2|lg2|r?sqrt|sin|tanh)\.(?:approx|r)",
+        r"\b(?:std::|::|__)?(?:a?(?:cos|sin|tan)h?|exp(?:2|10)?|expm1|log(?:2|10|1p)?|pow)f?\s*\("
+        r"|\b(?:cos|ex2|lg2|sin|tanh)\.(?:approx|r)",
         NATIVE,
         r"csrc/schedule/.*",
+    ),
+    Rule(  # which IEEE rounds
+        "square roots only in rules/ and schedule/",
+        r"\b(?:std::|::|__)?sqrtf?\s*\(|__[df]sqrt_r|\br?sqrt\.(?:approx|r)",
+        NATIVE,
+        r"csrc/(rules|schedule)/.*",
     ),
     Rule("no headers of torch or of the CUDA runtime", r"#\s*include\s*[<\"](?:torch|ATen|c10|cuda_runtime)", NATIVE),
     Rule(

@@ -3,8 +3,8 @@
 #include "cpu/kernels.h"
 
 #include "arch.h"
-#include "rules/number.h"
-#include "rules/sgd.h"
+#include "cpu/update.h"
+#include "rules/rules.h"
 #include "schedule/block.h"
 
 #define FASTLR_STRING_(x) #x
@@ -14,28 +14,11 @@ namespace fastlr {
 namespace FASTLR_ARCH {
 namespace {
 
-using sgd::Momentum;
-
-template <class T, Momentum momentum, bool nesterov>
-void sgd_decay(const SgdHyper& hyper, const Span& span) {
-  auto* run = hyper.weight_decay != 0.0 ? sgd::update_range<T, momentum, nesterov, true>
-                                        : sgd::update_range<T, momentum, nesterov, false>;
-  run(hyper, static_cast<T*>(span.param), static_cast<const T*>(span.grad), static_cast<T*>(span.state), span.size);
-}
-
-template <class T, Momentum momentum>
-void sgd_nesterov(const SgdHyper& hyper, const Span& span) {
-  (hyper.nesterov ? sgd_decay<T, momentum, true> : sgd_decay<T, momentum, false>)(hyper, span);
-}
-
-template <class T>
-void sgd_update(const SgdHyper& hyper, const Span& span) {
-  if (hyper.momentum == 0.0) {
-    sgd_decay<T, Momentum::off, false>(hyper, span);
-  } else {
-    (span.first ? sgd_nesterov<T, Momentum::first> : sgd_nesterov<T, Momentum::later>)(hyper, span);
-  }
-}
+const RuleKernels kRules[] = {
+#define FASTLR_KERNELS_OF(name) rule_kernels<name::Rule>(),
+    FASTLR_RULES(FASTLR_KERNELS_OF)
+#undef FASTLR_KERNELS_OF
+};
 
 double evaluate_one(const ::fastlr::schedule::ProgramView& program, int64_t step) {
   return schedule::evaluate(program, step);
@@ -102,12 +85,7 @@ constexpr bool kUpdates = true;
 #endif
 
 extern const Kernels kKernels;
-const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH),
-                          kUpdates,
-                          evaluate_one,
-                          evaluate_double,
-                          evaluate_single,
-                          {sgd_update<float>, sgd_update<double>, sgd_update<Half>, sgd_update<BFloat16>}};
+const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH), kUpdates, evaluate_one, evaluate_double, evaluate_single, kRules};
 
 }  // namespace FASTLR_ARCH
 }  // namespace fastlr

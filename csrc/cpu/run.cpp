@@ -7,9 +7,9 @@
 
 namespace fastlr {
 void run(const Plan& plan, int threads) {
-  const Kernels& table = kernels();
+  const RuleKernels& rule = kernels().rules[plan.rule().number];
   const auto update = [&](const Task& task, const Span& span) {
-    table.sgd[static_cast<int>(task.dtype)](plan.hyper(task), span);
+    rule.update[static_cast<int>(task.dtype)](plan.hyper(task), plan.scalars(task), span);
   };
   const int64_t total = plan.elements();
   threads = static_cast<int>(std::min<int64_t>(threads, total / (kThreadedElements / 2)));

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/state.h"
-#include "rules/sgd.h"
+#include "rule/power.h"
 #include "schedule/evaluate.h"
 
 namespace fastlr {
@@ -29,7 +29,64 @@ struct SharedStack {
 
 using Stacks = SharedStacks<kEvaluators>;
 
+// The powers that a rule's scalars ask for, in that order: collected, computed by one copy of the code, and handed out
+// for each type of the arithmetic.
+struct Powers {
+  static constexpr int32_t kMost = 4;
+
+  mutable double value[kMost] = {};  // the base, and then the power
+  mutable int64_t exponent[kMost] = {};
+  mutable int32_t count = 0;
+
+  __device__ double operator()(double base, int64_t to) const {
+    value[count] = base;
+    exponent[count++] = to;
+    return 0.0;
+  }
+
+  // Each turn takes the first and puts it behind the last: an index that varies would put the arrays into local memory.
+  __device__ void compute() {
+#pragma unroll 1
+    for (int32_t turn = 0; turn < count; ++turn) {
+      const double done = power(value[0], exponent[0]);
+#pragma unroll
+      for (int32_t k = 0; k + 1 < kMost; ++k) {
+        value[k] = value[k + 1];
+        exponent[k] = exponent[k + 1];
+      }
+#pragma unroll
+      for (int32_t k = 0; k < kMost; ++k) value[k] = k == count - 1 ? done : value[k];
+    }
+  }
+};
+
+struct KnownPower {
+  const Powers& powers;
+  mutable int32_t next = 0;
+
+  __device__ double operator()(double, int64_t) const { return powers.value[next++]; }
+};
+
+// What follows from the hyper-parameters, for tensors with that many updates behind them.
+template <class Rule>
+__device__ inline void complete(StepValues<Rule>& values, int64_t updates) {
+  Powers powers;
+  if (Rule::kCounts) Rule::template scalars<double>(values.hyper, updates, powers);
+  powers.compute();
+  values.single = Rule::template scalars<float>(values.hyper, updates, KnownPower{powers});
+  values.exact = Rule::template scalars<double>(values.hyper, updates, KnownPower{powers});
+  values.updates = updates;
+  values.form = Rule::form_index(values.hyper);
+  for (int32_t first = 0; first < 2; ++first) values.traffic[first] = Rule::traffic(values.hyper, first != 0);
+}
+
+template <class Rule>
+__device__ inline StepValues<Rule>* values_of(StepState* state, int32_t half) {
+  return static_cast<StepValues<Rule>*>(state->values) + half * state->group_count;
+}
+
 // The present values (ahead = 0), or those of the next update, of every group, into a half. By a whole block.
+template <class Rule>
 __device__ inline void evaluate_groups(StepState* state, int32_t half, int64_t ahead, Stacks& stacks) {
   if (threadIdx.x == 0) state->missing[half] = 0;
   __syncthreads();
@@ -38,22 +95,19 @@ __device__ inline void evaluate_groups(StepState* state, int32_t half, int64_t a
   for (int32_t g = static_cast<int32_t>(threadIdx.x); g < state->group_count; g += kEvaluators) {
     const GroupState& group = state->groups[g];
     const int64_t t = group.clock + (group.held != 0 ? 0 : ahead);
-    StepValues& values = state->values[half * state->group_count + g];
-    SgdHyper& hyper = values.hyper;
-    hyper = group.hyper;
+    StepValues<Rule>& values = values_of<Rule>(state, half)[g];
+    memcpy(&values.hyper, group.hyper.bytes, sizeof values.hyper);
+    bool missing = false;
 #pragma unroll 1  // one copy of the evaluator
-    for (int32_t k = 0; k < kScheduled; ++k) {
-      if (group.follows[k].code == nullptr) continue;
-      const double value = schedule::evaluate(group.follows[k], t, stack);
-      if (k == kRate) hyper.lr = value * group.lr_scale;
-      if (k == kMomentum) hyper.momentum = value;
-      if (k == kWeightDecay) hyper.weight_decay = value;
+    for (int32_t k = 0; k < kMaxScheduled; ++k) {
+      const Followed& followed = group.follows[k];
+      if (followed.program.code == nullptr) continue;
+      const double value = schedule::evaluate(followed.program, t, stack) * followed.scale;
+      memcpy(reinterpret_cast<char*>(&values.hyper) + followed.offset, &value, sizeof value);
+      missing = missing || value != value;
     }
-    values.scalars = sgd::scalars<float>(hyper);
-    values.decay = hyper.weight_decay != 0.0 ? 1 : 0;
-    const bool complete =
-        hyper.lr == hyper.lr && hyper.momentum == hyper.momentum && hyper.weight_decay == hyper.weight_decay;
-    if (!complete) atomicAdd(&state->missing[half], 1);
+    complete(values, group.updates + ahead);
+    if (missing) atomicAdd(&state->missing[half], 1);
   }
 }
 
@@ -69,14 +123,15 @@ __device__ inline bool takes_last_ticket(StepState* state, bool& shared) {
 }
 
 // By the last block: counts, and after the step's last launch the other half becomes the present one.
-template <class Arguments>
+template <class Rule, class Arguments>
 __device__ inline void advance(const Arguments& arguments, StepState* state, int32_t half) {
-  const StepValues* values = state->values + half * state->group_count;
+  const StepValues<Rule>* values = values_of<Rule>(state, half);
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < arguments.tensors; i += kThreads) {
-    if (values[arguments.group[i]].hyper.momentum != 0.0) ++state->updates[arguments.place[i]];
+    if (Rule::writes(values[arguments.group[i]].traffic[0], 0)) ++state->updates[arguments.place[i]];
   }
   if (arguments.last != 0) {
     for (int32_t g = static_cast<int32_t>(threadIdx.x); g < state->group_count; g += kThreads) {
+      ++state->groups[g].updates;
       if (state->groups[g].held == 0) ++state->groups[g].clock;
     }
   }

@@ -15,9 +15,15 @@ constexpr int kMultiprocessorCount = 16, kCapabilityMajor = 75, kCapabilityMinor
 constexpr unsigned kNonBlocking = 1;
 constexpr int kMaxDevices = 64;
 
-const char* const kKernelNames[kKernels] = {"fastlr_sgd_float32",  "fastlr_sgd_float64", "fastlr_sgd_float16",
-                                            "fastlr_sgd_bfloat16", "fastlr_sgd_mixed",   "fastlr_prepare",
-                                            "fastlr_evaluate"};
+std::vector<std::string> kernel_names() {
+  const char* const parts[kParts] = {"float32", "bfloat16", "mixed", "prepare"};
+  std::vector<std::string> names;
+  for (const RuleInfo& rule : rules()) {
+    for (const char* part : parts) names.push_back("fastlr_" + rule.name + "_" + part);
+  }
+  names.emplace_back("fastlr_evaluate");
+  return names;
+}
 
 constexpr const char* kAfterFailure =
     "An earlier kernel may have failed: run with CUDA_LAUNCH_BLOCKING=1 to see which.";
@@ -86,8 +92,10 @@ class Opening {
     if (result != 0) return result;
     Module module = nullptr;
     result = driver.cuModuleLoadData(&module, image.data);
-    for (int k = 0; k < kKernels && result == 0; ++k) {
-      result = driver.cuModuleGetFunction(&device.functions_[k], module, kKernelNames[k]);
+    for (const std::string& name : kernel_names()) {
+      Function function = nullptr;
+      if (result == 0) result = driver.cuModuleGetFunction(&function, module, name.c_str());
+      device.functions_.push_back(function);
     }
     if (result == 0) result = driver.cuStreamCreate(&device.own_stream_, kNonBlocking);
     Context before = nullptr;
@@ -140,7 +148,7 @@ const std::vector<Image>& all_images() {
 void Device::launch(Kernel kernel, unsigned grid_x, unsigned grid_y, int threads, Stream stream,
                     const void* arguments) const {
   void* parameters[] = {const_cast<void*>(arguments)};
-  const Result result = driver_->cuLaunchKernel(functions_[static_cast<int>(kernel)], grid_x, grid_y, 1,
+  const Result result = driver_->cuLaunchKernel(functions_.at(kernel.place), grid_x, grid_y, 1,
                                                 static_cast<unsigned>(threads), 1, 1, 0, stream, parameters, nullptr);
   check(*driver_, result, "A kernel could not be launched", kAfterFailure);
 }

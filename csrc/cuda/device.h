@@ -8,12 +8,24 @@
 
 #include "cuda/driver.h"
 #include "cuda/images.h"
+#include "rule/info.h"
 
 namespace fastlr {
 namespace cuda {
 
-enum class Kernel : int32_t { sgd_float32, sgd_float64, sgd_float16, sgd_bfloat16, sgd_mixed, prepare, evaluate };
-constexpr int kKernels = 7;
+// The kernels of each rule: a step for each element type that models are trained in, and one for any.
+enum class Part : int32_t { float32, bfloat16, mixed, prepare };
+constexpr int kParts = 4;
+
+// A place among a device's functions.
+struct Kernel {
+  std::size_t place;
+
+  static Kernel of(const RuleInfo& rule, Part part) {
+    return {static_cast<std::size_t>(rule.number * kParts + static_cast<int>(part))};
+  }
+  static Kernel evaluate() { return {rules().size() * kParts}; }
+};
 
 // What is known of a GPU without a context on it.
 struct DeviceFacts {
@@ -49,7 +61,7 @@ class Device {
   bool long_arguments_ = false;
   Context context_ = nullptr;
   Stream own_stream_ = nullptr;
-  Function functions_[kKernels] = {};
+  std::vector<Function> functions_;  // by Kernel::place
 
   friend class Current;
 };

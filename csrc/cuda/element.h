@@ -6,7 +6,7 @@
 
 #include "arch.h"
 #include "cuda/state.h"
-#include "rules/number.h"
+#include "number.h"
 
 namespace fastlr {
 namespace FASTLR_ARCH {

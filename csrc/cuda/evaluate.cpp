@@ -27,7 +27,7 @@ void launch_rows(const Device& device, const std::vector<const schedule::Program
     for (std::size_t k = 0; k < rows; ++k) arguments->programs[k] = on_device(*programs[first + k], device)->view;
     arguments->out = static_cast<char*>(out.values) + static_cast<int64_t>(first) * row_bytes;
     const Current current(device);
-    device.launch(Kernel::evaluate, blocks, static_cast<unsigned>(rows), kEvaluateThreads, stream, arguments.get());
+    device.launch(Kernel::evaluate(), blocks, static_cast<unsigned>(rows), kEvaluateThreads, stream, arguments.get());
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "cuda/advance.h"
 #include "cuda/update.h"
+#include "rules/rules.h"
 
 // 32764 or 4096: what the drivers that this image is for pass to a kernel.
 #ifndef FASTLR_ARGUMENT_BYTES
@@ -13,12 +14,14 @@ namespace fastlr {
 namespace FASTLR_ARCH {
 namespace cuda {
 
-constexpr bool kLong = FASTLR_ARGUMENT_BYTES >= kLongArguments;
-using Step = StepArguments<kLong ? kLongTensors : kShortTensors>;
-using Evaluate = EvaluateArguments<kLong ? kLongPrograms : kShortPrograms>;
+constexpr int32_t kArguments = FASTLR_ARGUMENT_BYTES;
+template <class Rule>
+using Step = StepArguments<Rule::kStates, kArguments>;
+using Evaluate = EvaluateArguments<kArguments >= kLongArguments ? kLongPrograms : kShortPrograms>;
 
 // The last tensor whose first chunk is not after this one.
-__device__ inline int32_t tensor_at(const Step& arguments, int32_t chunk) {
+template <class Arguments>
+__device__ inline int32_t tensor_at(const Arguments& arguments, int32_t chunk) {
   int32_t found = 0, end = arguments.tensors;
   while (end - found > 1) {
     const int32_t middle = (found + end) / 2;
@@ -31,43 +34,59 @@ __device__ inline int32_t tensor_at(const Step& arguments, int32_t chunk) {
   return found;
 }
 
+// The values for one tensor: its group's, or its own where it has another count. Those are made once for the block.
+template <class Rule>
+__device__ inline const StepValues<Rule>& values_for(const StepValues<Rule>& group, int64_t updates,
+                                                     StepValues<Rule>& own) {
+  if (!Rule::kCounts || group.updates == updates) return group;
+  if (threadIdx.x == 0) {
+    own.hyper = group.hyper;
+    complete(own, updates);
+  }
+  __syncthreads();
+  return own;
+}
+
 // `update(tensor, chunk, values, first)` does this block's chunk.
-template <class Update>
-__device__ inline void step(const Step& arguments, Update update) {
+template <class Rule, class Update>
+__device__ inline void step(const Step<Rule>& arguments, Update update) {
   __shared__ Stacks stacks;
+  __shared__ StepValues<Rule> own;
   __shared__ bool last_block;
   StepState* state = arguments.state;
   const int32_t half = state->half;
   if (state->missing[half] != 0) return;
   const int32_t chunk = static_cast<int32_t>(blockIdx.x) - (arguments.last != 0 ? 1 : 0);
   if (chunk < 0) {
-    evaluate_groups(state, 1 - half, 1, stacks);
+    evaluate_groups<Rule>(state, 1 - half, 1, stacks);
   } else {
     const int32_t i = tensor_at(arguments, chunk);
-    const StepValues& values = state->values[half * state->group_count + arguments.group[i]];
-    update(i, chunk - arguments.first_chunk[i], values, state->updates[arguments.place[i]] == 0);
+    const int64_t updates = state->updates[arguments.place[i]];
+    const auto& values = values_for(values_of<Rule>(state, half)[arguments.group[i]], updates, own);
+    update(i, chunk - arguments.first_chunk[i], values, updates == 0);
   }
-  if (takes_last_ticket(state, last_block)) advance(arguments, state, half);
+  if (takes_last_ticket(state, last_block)) advance<Rule>(arguments, state, half);
 }
 
-template <class T>
-__device__ inline void step_of(const Step& arguments) {
-  step(arguments, [&](int32_t i, int32_t chunk, const StepValues& values, bool first) {
-    update_chunk<T>(arguments, i, chunk, values, first);
+template <class Rule, class T>
+__device__ inline void step_of(const Step<Rule>& arguments) {
+  step<Rule>(arguments, [&](int32_t i, int32_t chunk, const StepValues<Rule>& values, bool first) {
+    update_chunk<Rule, T>(arguments, i, chunk, values, first);
   });
 }
 
-__device__ inline void step_mixed(const Step& arguments) {
-  step(arguments, [&](int32_t i, int32_t chunk, const StepValues& values, bool first) {
+template <class Rule>
+__device__ inline void step_mixed(const Step<Rule>& arguments) {
+  step<Rule>(arguments, [&](int32_t i, int32_t chunk, const StepValues<Rule>& values, bool first) {
     switch (static_cast<DType>(arguments.dtype[i])) {
       case DType::float32:
-        return update_chunk<float>(arguments, i, chunk, values, first);
+        return update_chunk<Rule, float>(arguments, i, chunk, values, first);
       case DType::float64:
-        return update_chunk<double>(arguments, i, chunk, values, first);
+        return update_chunk<Rule, double>(arguments, i, chunk, values, first);
       case DType::float16:
-        return update_chunk<Half>(arguments, i, chunk, values, first);
+        return update_chunk<Rule, Half>(arguments, i, chunk, values, first);
       default:
-        return update_chunk<BFloat16>(arguments, i, chunk, values, first);
+        return update_chunk<Rule, BFloat16>(arguments, i, chunk, values, first);
     }
   });
 }
@@ -88,6 +107,7 @@ __device__ inline void evaluate(const Evaluate& arguments) {
   }
 }
 
+template <class Rule>
 __device__ inline void prepare(const PrepareArguments& arguments) {
   __shared__ Stacks stacks;
   for (int32_t i = 0; i < arguments.writes; ++i) {
@@ -97,7 +117,7 @@ __device__ inline void prepare(const PrepareArguments& arguments) {
     }
     __syncthreads();  // a later write may be to the same words
   }
-  if (arguments.refresh != 0) evaluate_groups(arguments.state, arguments.state->half, 0, stacks);
+  if (arguments.refresh != 0) evaluate_groups<Rule>(arguments.state, arguments.state->half, 0, stacks);
 }
 
 }  // namespace cuda
@@ -106,21 +126,29 @@ __device__ inline void prepare(const PrepareArguments& arguments) {
 
 using namespace fastlr::FASTLR_ARCH;
 
-// Three blocks of a step on a multiprocessor have more than enough bytes in flight; more would spill registers.
-#define FASTLR_STEP(name) \
-  extern "C" __global__ void __launch_bounds__(256, 3) name(const __grid_constant__ cuda::Step arguments)
+// The tests' stand-in compiles this file more than once.
+#ifndef FASTLR_KERNEL_NAME
+#define FASTLR_KERNEL_NAME(name) name
+#endif
 
-FASTLR_STEP(fastlr_sgd_float32) { cuda::step_of<float>(arguments); }
-FASTLR_STEP(fastlr_sgd_float64) { cuda::step_of<double>(arguments); }
-FASTLR_STEP(fastlr_sgd_float16) { cuda::step_of<Half>(arguments); }
-FASTLR_STEP(fastlr_sgd_bfloat16) { cuda::step_of<BFloat16>(arguments); }
-FASTLR_STEP(fastlr_sgd_mixed) { cuda::step_mixed(arguments); }
+#define FASTLR_STEP(rule, what, ...)                                                                         \
+  extern "C" __global__ void __launch_bounds__(256, fastlr::cuda::blocks_of(rule::Rule::kStates))            \
+      FASTLR_KERNEL_NAME(fastlr_##rule##_##what)(const __grid_constant__ cuda::Step<rule::Rule> arguments) { \
+    cuda::__VA_ARGS__(arguments);                                                                            \
+  }
 
-extern "C" __global__ void __launch_bounds__(256, 1)
-    fastlr_prepare(const __grid_constant__ fastlr::cuda::PrepareArguments arguments) {
-  cuda::prepare(arguments);
-}
+#define FASTLR_KERNELS_OF(rule)                                                                                       \
+  FASTLR_STEP(rule, float32, step_of<rule::Rule, float>)                                                              \
+  FASTLR_STEP(rule, bfloat16, step_of<rule::Rule, BFloat16>)                                                          \
+  FASTLR_STEP(rule, mixed, step_mixed<rule::Rule>)                                                                    \
+  extern "C" __global__ void __launch_bounds__(256, 1)                                                                \
+      FASTLR_KERNEL_NAME(fastlr_##rule##_prepare)(const __grid_constant__ fastlr::cuda::PrepareArguments arguments) { \
+    cuda::prepare<rule::Rule>(arguments);                                                                             \
+  }
 
-extern "C" __global__ void __launch_bounds__(128) fastlr_evaluate(const __grid_constant__ cuda::Evaluate arguments) {
+FASTLR_RULES(FASTLR_KERNELS_OF)
+
+extern "C" __global__ void __launch_bounds__(128)
+    FASTLR_KERNEL_NAME(fastlr_evaluate)(const __grid_constant__ cuda::Evaluate arguments) {
   cuda::evaluate(arguments);
 }

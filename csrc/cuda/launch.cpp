@@ -39,7 +39,7 @@ int32_t DeviceStep::fill(Arguments& arguments, std::size_t first, std::size_t la
     const std::size_t to = i - first;
     arguments.param[to] = task.span.param;
     arguments.grad[to] = task.span.grad;
-    arguments.buffer[to] = task.span.state;
+    for (int32_t k = 0; k < Arguments::kStates; ++k) arguments.buffer[k][to] = task.span.state[k];
     arguments.size[to] = task.span.size;
     arguments.first_chunk[to] = chunks;
     arguments.place[to] = tasks_[i].place;
@@ -69,30 +69,38 @@ void DeviceStep::launch_parts(Stream stream) const {
     arguments->last = last == tasks_.size() ? 1 : 0;
     const int32_t blocks = fill(*arguments, first, last) + arguments->last;
     if (blocks > 0) {
-      device_.launch(kernel_for(first, last), static_cast<unsigned>(blocks), 1, kThreads, stream, arguments.get());
+      const Kernel kernel = Kernel::of(rule_, part_for(first, last));
+      device_.launch(kernel, static_cast<unsigned>(blocks), 1, kThreads, stream, arguments.get());
     }
     first = last;
   } while (first < tasks_.size());
 }
 
-// The kernel of the tensors' common dtype, or the one for any.
-Kernel DeviceStep::kernel_for(std::size_t first, std::size_t last) const {
-  static_assert(static_cast<int>(Kernel::sgd_bfloat16) == static_cast<int>(DType::bfloat16), "in the same order");
-  if (first == last) return Kernel::sgd_float32;
+// That of the tensors' common dtype, if it has one.
+Part DeviceStep::part_for(std::size_t first, std::size_t last) const {
+  if (first == last) return Part::float32;
   const DType dtype = tasks_[first].task.dtype;
   for (std::size_t i = first; i < last; ++i) {
-    if (tasks_[i].task.dtype != dtype) return Kernel::sgd_mixed;
+    if (tasks_[i].task.dtype != dtype) return Part::mixed;
   }
-  return static_cast<Kernel>(dtype);
+  return dtype == DType::float32 ? Part::float32 : dtype == DType::bfloat16 ? Part::bfloat16 : Part::mixed;
+}
+
+template <int32_t states>
+void DeviceStep::launch_with(Stream stream) const {
+  if constexpr (states < kMaxStates) {
+    if (rule_.states.size() > states) return launch_with<states + 1>(stream);
+  }
+  if (device_.long_arguments()) {
+    launch_parts<StepArguments<states, kLongArguments>>(stream);
+  } else {
+    launch_parts<StepArguments<states, kShortArguments>>(stream);
+  }
 }
 
 void DeviceStep::launch(Stream stream) const {
   const Current current(device_);
-  if (device_.long_arguments()) {
-    launch_parts<StepArguments<kLongTensors>>(stream);
-  } else {
-    launch_parts<StepArguments<kShortTensors>>(stream);
-  }
+  launch_with<1>(stream);
 }
 
 }  // namespace cuda

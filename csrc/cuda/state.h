@@ -4,37 +4,45 @@
 #include <cstdint>
 
 #include "dtype.h"
-#include "rules/hyper.h"
+#include "rule/bytes.h"
 #include "schedule/instruction.h"
 
 namespace fastlr {
 namespace cuda {
 
-// A group's hyper-parameters for one update, in both types of the arithmetic: a kernel over float32 converts nothing.
+// What one update of a group's tensors takes, evaluated before it.
+template <class Rule>
 struct StepValues {
-  SgdHyper hyper;
-  SgdScalars<float> scalars;
-  int32_t decay;  // not 0: hyper.weight_decay is not 0, which a loop would compare again and again
+  typename Rule::Hyper hyper;
+  typename Rule::template Scalars<float> single;
+  typename Rule::template Scalars<double> exact;
+  int64_t updates;     // that a tensor has behind it, for which the scalars are
+  int32_t form;        // Rule::form_index()
+  int32_t traffic[2];  // Rule::traffic(), later and at a tensor's first update
 };
 
-// The hyper-parameters that may follow a schedule.
-enum Scheduled : int32_t { kRate, kMomentum, kWeightDecay, kScheduled };
+// A hyper-parameter that may follow a schedule.
+struct Followed {
+  schedule::ProgramView program;  // without code: the constant is used
+  double scale;                   // of the schedule
+  int64_t offset;                 // in Hyper
+};
 
-// One parameter group, as the host described it last. Only `clock` is changed by the device.
+// One parameter group, as the host described it last. Only `clock` and `updates` are changed by the device.
 struct GroupState {
-  schedule::ProgramView follows[kScheduled];  // without code: the constant is used
-  SgdHyper hyper;                             // constants
-  double lr_scale;                            // of the schedule
-  int64_t clock;  // updates that count for the schedules: the step that the next update evaluates them at
-  int64_t held;   // not 0: the clock stands
+  Followed follows[kMaxScheduled];
+  HyperBytes hyper;  // constants
+  int64_t clock;     // updates that count for the schedules: the step that the next update evaluates them at
+  int64_t held;      // not 0: the clock stands
+  int64_t updates;   // of most of its tensors
 };
 
 // The head of the state. Everything else is reached through it, so that a captured graph needs this address alone.
 struct StepState {
   GroupState* groups;
-  StepValues* values;  // [2, group_count]: the half that the present update reads, and the one for the next
-  int64_t* updates;    // for each parameter, those that wrote its state
-  int64_t count;       // updates done
+  void* values;      // StepValues<Rule> [2, group_count]: the half that the present update reads, and the next one's
+  int64_t* updates;  // for each parameter, those that wrote its state
+  int64_t count;     // updates done
   int32_t group_count;
   int32_t half;        // the present one
   int32_t missing[2];  // hyper-parameters in each half without a value, which stop every update
@@ -44,8 +52,12 @@ struct StepState {
 
 constexpr int32_t kThreads = 256;
 constexpr int32_t kVectorBytes = 16;
-// Vectors of each array that a thread has in flight.
+// Vectors of each array that a thread has in flight: one where there are more arrays, which are as many bytes.
 constexpr int32_t kVectors = 2;
+constexpr int32_t vectors_of(int32_t states) { return states > 1 ? 1 : kVectors; }
+// Blocks of a step on a multiprocessor that have more than enough bytes in flight; with more of them registers would be
+// spilled.
+constexpr int32_t blocks_of(int32_t states) { return states > 1 ? 2 : 3; }
 // What a block updates at a time, in bytes of each array.
 constexpr int32_t kTileBytes = kThreads * kVectors * kVectorBytes;
 // Threads of a block that evaluate schedules, each for one group; their stacks lie in shared memory.
@@ -55,33 +67,34 @@ constexpr int32_t kEvaluators = 64;
 constexpr int32_t kLongArguments = 32764;
 constexpr int32_t kShortArguments = 4096;
 
+// As many tensors as fit, in whole multiples of 8, so that no array of the struct needs padding.
+constexpr int32_t step_tensors(int32_t bytes, int32_t states) { return (bytes - 24) / (8 * (3 + states) + 11) / 8 * 8; }
+
 // Tensors in one launch. Chunk c of tensor i is block first_chunk[i] + c; its elements are counted from the 16-byte
 // boundary at or before the tensor's first element.
-template <int32_t capacity>
+template <int32_t states, int32_t bytes>
 struct StepArguments {
-  static constexpr int32_t kCapacity = capacity;
+  static constexpr int32_t kStates = states;
+  static constexpr int32_t kCapacity = step_tensors(bytes, states);
 
   StepState* state;
   int32_t tensors;
   int32_t tiles;  // in a chunk
   int32_t last;   // not 0: of the step's launches; its block 0 evaluates the next update's values
   int32_t unused;
-  void* param[capacity];
-  const void* grad[capacity];
-  void* buffer[capacity];  // null without momentum
-  int64_t size[capacity];
-  int32_t first_chunk[capacity];
-  int32_t place[capacity];  // in StepState::updates
-  uint16_t group[capacity];
-  uint8_t dtype[capacity];
+  void* param[kCapacity];
+  const void* grad[kCapacity];
+  void* buffer[states][kCapacity];  // of the state; null where an update needs none
+  int64_t size[kCapacity];
+  int32_t first_chunk[kCapacity];
+  int32_t place[kCapacity];  // in StepState::updates
+  uint16_t group[kCapacity];
+  uint8_t dtype[kCapacity];
 };
 
 constexpr int32_t kMaxGroups = 1 << 16;
-// Whole multiples of 8, so that no array of the struct needs padding.
-constexpr int32_t kLongTensors = 752;
-constexpr int32_t kShortTensors = 88;
-static_assert(sizeof(StepArguments<kLongTensors>) <= kLongArguments, "more than a launch takes");
-static_assert(sizeof(StepArguments<kShortTensors>) <= kShortArguments, "more than a launch takes");
+static_assert(sizeof(StepArguments<kMaxStates, kLongArguments>) <= kLongArguments, "more than a launch takes");
+static_assert(sizeof(StepArguments<1, kShortArguments>) <= kShortArguments, "more than a launch takes");
 
 // Writes of the host's to the state, in the order of the stream.
 struct Write {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "check.h"
+#include "rules/rules.h"
 
 namespace fastlr {
 namespace cuda {
@@ -12,8 +13,14 @@ namespace {
 
 constexpr std::size_t kWord = sizeof(uint64_t);
 constexpr std::size_t kGroupWords = sizeof(GroupState) / kWord;
-static_assert(sizeof(GroupState) % kWord == 0 && sizeof(StepState) % kWord == 0 && sizeof(StepValues) % kWord == 0,
-              "written in words");
+static_assert(sizeof(GroupState) % kWord == 0 && sizeof(StepState) % kWord == 0, "written in words");
+
+std::size_t values_size(const RuleInfo& rule) {
+#define FASTLR_SIZE_OF(name) sizeof(StepValues<FASTLR_ARCH::name::Rule>),
+  constexpr std::size_t kSizes[] = {FASTLR_RULES(FASTLR_SIZE_OF)};
+#undef FASTLR_SIZE_OF
+  return kSizes[rule.number];
+}
 
 // The arrays behind the head, in one piece of memory.
 struct Layout {
@@ -22,9 +29,9 @@ struct Layout {
   std::size_t bytes;
 };
 
-Layout layout_of(std::size_t groups, std::size_t places) {
+Layout layout_of(const RuleInfo& rule, std::size_t groups, std::size_t places) {
   const std::size_t values = groups * sizeof(GroupState);
-  const std::size_t updates = values + 2 * groups * sizeof(StepValues);
+  const std::size_t updates = values + 2 * groups * values_size(rule);
   return {values, updates, updates + places * sizeof(int64_t)};
 }
 
@@ -33,15 +40,22 @@ T* at(const Memory& memory, std::size_t offset = 0) {
   return reinterpret_cast<T*>(memory.address() + offset);
 }
 
-GroupState state_of(const GroupSetting& setting) {
+GroupState state_of(const RuleInfo& rule, const GroupSetting& setting) {
   GroupState state{};
   state.hyper = setting.hyper;
-  state.lr_scale = setting.lr_scale;
   state.clock = setting.clock;
   state.held = setting.held ? 1 : 0;
-  if (setting.follows[kRate] != nullptr) state.hyper.lr = 0.0;
-  if (setting.follows[kMomentum] != nullptr) state.hyper.momentum = 0.0;
-  if (setting.follows[kWeightDecay] != nullptr) state.hyper.weight_decay = 0.0;
+  state.updates = setting.updates;
+  std::size_t k = 0;
+  for (const Field& field : rule.fields) {
+    if (field.kind != Field::Kind::scheduled) continue;
+    if (setting.follows[k] != nullptr) {
+      field.write(state.hyper, 0.0);
+      state.follows[k].scale = k == 0 ? setting.lr_scale : 1.0;
+      state.follows[k].offset = static_cast<int64_t>(field.offset);
+    }
+    ++k;
+  }
   return state;
 }
 
@@ -51,11 +65,11 @@ void clear(void* begin, void* end) {
 
 // So that equal groups are equal words: an assignment copies what lies between the members, too.
 void clear_padding(GroupState& state) {
-  for (schedule::ProgramView& view : state.follows) {
+  for (Followed& followed : state.follows) {
+    schedule::ProgramView& view = followed.program;
     clear(&view.size + 1, &view.bounds);
     clear(&view.partial + 1, &view + 1);
   }
-  clear(&state.hyper.maximize + 1, &state.hyper + 1);
 }
 
 // [first, last) of the words in which the two differ.
@@ -71,19 +85,19 @@ void difference(const GroupState& a, const GroupState& b, std::size_t& first, st
 
 }  // namespace
 
-void DeviceStep::tell(const std::vector<GroupSetting>& groups, const std::vector<char>& fresh, int32_t places,
+void DeviceStep::tell(const std::vector<GroupSetting>& groups, const std::vector<int64_t>& updates, int32_t places,
                       const Stream* stream) {
   if (groups.size() > static_cast<std::size_t>(kMaxGroups)) {
     raise(ErrorKind::value, "Too many parameter groups on a GPU", std::to_string(groups.size()),
           "Use at most " + std::to_string(kMaxGroups) + ".");
   }
   pending_stream_ = stream == nullptr ? device_.own_stream() : *stream;
-  if (told_.size() != groups.size() || told_fresh_.size() < static_cast<std::size_t>(places)) {
+  if (told_.size() != groups.size() || told_updates_.size() < static_cast<std::size_t>(places)) {
     allocate(groups.size(), static_cast<std::size_t>(places));
   }
   if (nothing_told_) tell_head();
   tell_groups(groups);
-  for (std::size_t i = 0; i < std::min(fresh.size(), told_fresh_.size()); ++i) tell_place(i, fresh[i] != 0);
+  for (std::size_t i = 0; i < std::min(updates.size(), told_updates_.size()); ++i) tell_place(i, updates[i]);
   tell_places();
   // Also what an earlier step was to tell that failed halfway.
   if (pending_ != nullptr && pending_->writes > 0) flush(true);
@@ -93,43 +107,42 @@ void DeviceStep::tell(const std::vector<GroupSetting>& groups, const std::vector
 
 // The head stays where it is, since captured graphs know its address.
 void DeviceStep::allocate(std::size_t groups, std::size_t places) {
-  const Layout layout = layout_of(groups, places);
+  const Layout layout = layout_of(rule_, groups, places);
   if (head_.address() == 0) head_ = Memory(device_, sizeof(StepState));
   Memory larger(device_, layout.bytes);
   if (arrays_.address() != 0) retired_.push_back(std::move(arrays_));
   arrays_ = std::move(larger);
   told_.assign(groups, GroupState{});
-  told_fresh_.resize(places, 1);  // more parameters come behind those that are there
-  programs_.assign(groups * kScheduled, nullptr);
+  told_updates_.resize(places, 0);  // more parameters come behind those that are there
+  programs_.assign(groups * kMaxScheduled, nullptr);
   nothing_told_ = true;
 }
 
 void DeviceStep::tell_head() {
-  const Layout layout = layout_of(told_.size(), told_fresh_.size());
+  const Layout layout = layout_of(rule_, told_.size(), told_updates_.size());
   StepState head;
   std::memset(static_cast<void*>(&head), 0, sizeof head);
   head.groups = at<GroupState>(arrays_);
-  head.values = at<StepValues>(arrays_, layout.values);
+  head.values = at<void>(arrays_, layout.values);
   head.updates = at<int64_t>(arrays_, layout.updates);
   head.count = count_;
   head.group_count = static_cast<int32_t>(told_.size());
   write(head_.address(), &head, sizeof head);
-  std::vector<int64_t> updates;
-  for (const char fresh : told_fresh_) updates.push_back(fresh != 0 ? 0 : 1);
-  write(arrays_.address() + layout.updates, updates.data(), updates.size() * sizeof(int64_t));
+  write(arrays_.address() + layout.updates, told_updates_.data(), told_updates_.size() * sizeof(int64_t));
 }
 
 void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
-  has_momentum_.resize(groups.size());
+  keeps_state_.resize(groups.size());
   for (std::size_t g = 0; g < groups.size(); ++g) {
-    has_momentum_[g] = groups[g].hyper.momentum != 0.0;
-    GroupState state = state_of(groups[g]);
-    for (std::size_t k = 0; k < kScheduled; ++k) {
-      auto& kept = programs_[g * kScheduled + k];
+    keeps_state_[g] = rule_.writes(groups[g].hyper, 0);
+    GroupState state = state_of(rule_, groups[g]);
+    if (groups[g].updates < 0) state.updates = told_[g].updates;
+    for (std::size_t k = 0; k < kMaxScheduled; ++k) {
+      auto& kept = programs_[g * kMaxScheduled + k];
       const schedule::Program* program = groups[g].follows[k];
       if (program == nullptr) continue;
       auto copy = on_device(*program, device_);
-      state.follows[k] = copy->view;
+      state.follows[k].program = copy->view;
       kept = std::move(copy);
     }
     clear_padding(state);
@@ -145,16 +158,16 @@ void DeviceStep::tell_groups(const std::vector<GroupSetting>& groups) {
 void DeviceStep::tell_places() {
   for (const DeviceTask& item : tasks_) {
     const auto place = static_cast<std::size_t>(item.place);
-    if (item.made) told_fresh_[place] = 0;  // not known: told in any case
-    if (item.task.span.state != nullptr) tell_place(place, item.task.span.first);
+    if (item.made) told_updates_[place] = kSomeUpdates;  // not known: told in any case
+    if (item.task.span.state[0] != nullptr) tell_place(place, item.task.span.updates);
   }
 }
 
-void DeviceStep::tell_place(std::size_t place, bool fresh) {
-  if ((told_fresh_[place] != 0) == fresh) return;
-  const int64_t count = fresh ? 0 : 1;
-  write(arrays_.address() + layout_of(told_.size(), 0).updates + place * sizeof(int64_t), &count, sizeof count);
-  told_fresh_[place] = fresh ? 1 : 0;
+void DeviceStep::tell_place(std::size_t place, int64_t updates) {
+  int64_t& told = told_updates_[place];
+  if (updates == kSomeUpdates ? told != 0 : told == updates) return;
+  told = updates == kSomeUpdates ? 1 : updates;
+  write(arrays_.address() + layout_of(rule_, told_.size(), 0).updates + place * sizeof(int64_t), &told, sizeof told);
 }
 
 void DeviceStep::write(Address to, const void* from, std::size_t bytes) {
@@ -177,41 +190,41 @@ void DeviceStep::flush(bool refresh) {
   pending_->state = at<StepState>(head_);
   pending_->refresh = refresh ? 1 : 0;
   const Current current(device_);
-  device_.launch(Kernel::prepare, 1, 1, kThreads, pending_stream_, pending_.get());
+  device_.launch(Kernel::of(rule_, Part::prepare), 1, 1, kThreads, pending_stream_, pending_.get());
   pending_->writes = 0;
   pending_words_ = 0;
 }
 
 void DeviceStep::count_update() {
   ++count_;
-  for (GroupState& group : told_) group.clock += group.held != 0 ? 0 : 1;
+  for (GroupState& group : told_) {
+    group.clock += group.held != 0 ? 0 : 1;
+    ++group.updates;
+  }
   for (const DeviceTask& item : tasks_) {
-    if (has_momentum_[static_cast<std::size_t>(item.task.group)] != 0) {
-      told_fresh_[static_cast<std::size_t>(item.place)] = 0;
+    if (keeps_state_[static_cast<std::size_t>(item.task.group)] != 0) {
+      ++told_updates_[static_cast<std::size_t>(item.place)];
     }
   }
 }
 
 Progress DeviceStep::look() {
   if (nothing_told_) return {};
-  const Layout layout = layout_of(told_.size(), told_fresh_.size());
+  const Layout layout = layout_of(rule_, told_.size(), told_updates_.size());
   StepState head;
   std::vector<GroupState> groups(told_.size());
-  std::vector<int64_t> updates(told_fresh_.size());
   device_.wait();
   device_.download(&head, head_.address(), sizeof head);
   device_.download(groups.data(), arrays_.address(), groups.size() * sizeof(GroupState));
-  device_.download(updates.data(), arrays_.address() + layout.updates, updates.size() * sizeof(int64_t));
+  device_.download(told_updates_.data(), arrays_.address() + layout.updates, told_updates_.size() * sizeof(int64_t));
   Progress progress{head.count - count_, {}, {}};
   count_ = head.count;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     progress.clocks.push_back(groups[g].clock - told_[g].clock);
     told_[g].clock = groups[g].clock;
+    told_[g].updates = groups[g].updates;
   }
-  for (std::size_t i = 0; i < updates.size(); ++i) {
-    told_fresh_[i] = updates[i] == 0 ? 1 : 0;
-    progress.has_state.push_back(updates[i] != 0);
-  }
+  progress.updates_of = told_updates_;
   return progress;
 }
 

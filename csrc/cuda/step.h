@@ -16,23 +16,27 @@ namespace cuda {
 
 // A parameter group as the host sees it before an update.
 struct GroupSetting {
-  const schedule::Program* follows[kScheduled];  // null: the constant in hyper
-  SgdHyper hyper;                                // of this update
+  const schedule::Program* follows[kMaxScheduled];  // null: the constant in hyper
+  HyperBytes hyper;                                 // of this update
   double lr_scale;
-  int64_t clock;  // the step at which the next update evaluates the schedules
-  bool held;      // somebody wrote a value over a schedule's: the clock stands
+  int64_t clock;    // the step at which the next update evaluates the schedules
+  bool held;        // somebody wrote a value over a schedule's: the clock stands
+  int64_t updates;  // of most of its tensors, where the rule counts them; -1: as it was told last
 };
+
+// What stands for a number of updates that is not known, but not 0.
+constexpr int64_t kSomeUpdates = -1;
 
 // What the device has counted beyond what the host knew of: replayed graphs.
 struct Progress {
   int64_t updates = 0;
-  std::vector<int64_t> clocks;  // updates of each group in which its clock did not stand
-  std::vector<char> has_state;  // of each parameter: some update has written its state
+  std::vector<int64_t> clocks;      // updates of each group in which its clock did not stand
+  std::vector<int64_t> updates_of;  // of each parameter: updates that wrote its state
 };
 
 class DeviceStep {
  public:
-  explicit DeviceStep(const Device& device) : device_(device) {}
+  DeviceStep(const RuleInfo& rule, const Device& device) : rule_(rule), device_(device) {}
 
   const Device& device() const { return device_; }
   void clear() { tasks_.clear(); }
@@ -43,12 +47,12 @@ class DeviceStep {
   }
   bool empty() const { return tasks_.empty(); }
 
-  // Tells the device what has changed; nothing in a step like the one before. `fresh`: of each parameter, whether no
-  // update has written its state; empty where only the tasks tell. Null for the stream: on one of its own, and waited
-  // for, as where the current one is captured.
-  void tell(const std::vector<GroupSetting>& groups, const std::vector<char>& fresh, int32_t places,
+  // Tells the device what has changed; nothing in a step like the one before. `updates`: of each parameter, those that
+  // wrote its state; empty where only the tasks tell. Null for the stream: on one of its own, and waited for, as where
+  // the current one is captured.
+  void tell(const std::vector<GroupSetting>& groups, const std::vector<int64_t>& updates, int32_t places,
             const Stream* stream);
-  // The update: one launch for each 752 tensors.
+  // The update: one launch for as many tensors as its arguments hold.
   void launch(Stream stream) const;
   // After a launch that was no recording: what the device counts now.
   void count_update();
@@ -67,17 +71,20 @@ class DeviceStep {
   void tell_head();
   void tell_groups(const std::vector<GroupSetting>& groups);
   void tell_places();
-  void tell_place(std::size_t place, bool fresh);
+  void tell_place(std::size_t place, int64_t updates);
   void write(Address to, const void* from, std::size_t bytes);
   void flush(bool refresh);
+  template <int32_t states>
+  void launch_with(Stream stream) const;
   template <class Arguments>
   void launch_parts(Stream stream) const;
   template <class Arguments>
   int32_t fill(Arguments& arguments, std::size_t first, std::size_t last) const;
   std::size_t end_of_launch(std::size_t first, std::size_t capacity) const;
   int32_t tiles_in_a_chunk() const;
-  Kernel kernel_for(std::size_t first, std::size_t last) const;
+  Part part_for(std::size_t first, std::size_t last) const;
 
+  const RuleInfo& rule_;
   const Device& device_;
   std::vector<DeviceTask> tasks_;
 
@@ -85,8 +92,8 @@ class DeviceStep {
   Memory arrays_;
   std::vector<Memory> retired_;                                 // earlier arrays: a launch may still read them
   std::vector<GroupState> told_;                                // as the device has it
-  std::vector<char> told_fresh_;                                // of each parameter: no update has written its state
-  std::vector<char> has_momentum_;                              // of each group, in this update
+  std::vector<int64_t> told_updates_;                           // of each parameter, as the device has it
+  std::vector<char> keeps_state_;                               // of each group, in this update
   std::vector<std::shared_ptr<const DeviceProgram>> programs_;  // those of told_, kept alive
   bool nothing_told_ = true;
   int64_t count_ = 0;  // the device's, as far as the host knows

@@ -1,5 +1,5 @@
-// The one place with SGD arithmetic. In float32 and float64 the operations, their order and their roundings are those
-// of torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds.
+// Stochastic gradient descent. In float32 and float64 the operations, their order and their roundings are those of
+// torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds.
 #pragma once
 
 #include <cmath>
@@ -7,61 +7,86 @@
 
 #include "arch.h"
 #include "host_device.h"
-#include "rules/hyper.h"
-#include "rules/number.h"
 
 namespace fastlr {
 namespace FASTLR_ARCH {
 namespace sgd {
 
-template <class C>
-FASTLR_HD inline SgdScalars<C> scalars(const SgdHyper& hyper) {
-  return {static_cast<C>(-hyper.lr), static_cast<C>(hyper.momentum), static_cast<C>(1.0 - hyper.dampening),
-          static_cast<C>(hyper.weight_decay), static_cast<C>(hyper.maximize ? -1 : 1)};
-}
-
-// What stays the same for a whole tensor; a template argument, so that the loop over its elements has no branch.
-enum class Momentum { off, first, later };
-
-template <class C>
-struct Updated {
-  C param;
-  C buffer;
-};
-
-// What else is the same for a whole tensor: constants on the CPU, predicates on the device.
-struct Form {
+struct Hyper {
+  double lr;
+  double momentum;
+  double dampening;
+  double weight_decay;
   bool nesterov;
-  bool decay;
+  bool maximize;
 };
 
-template <Momentum momentum, class C>
-FASTLR_HD inline Updated<C> update(const SgdScalars<C>& s, const Form& form, C param, C grad, C buffer) {
-  using std::fma;
-  C x = s.direction * grad;
-  const C decayed = fma(param, s.weight_decay, x);
-  x = form.decay ? decayed : x;
-  if (momentum != Momentum::off) {
-    buffer = momentum == Momentum::first ? x : fma(x, s.gradient_weight, s.momentum * buffer);
-    const C ahead = fma(buffer, s.momentum, x);
-    x = form.nesterov ? ahead : buffer;
-  }
-  return {fma(x, s.step_size, param), buffer};
-}
+template <class C>
+struct Scalars {
+  C step_size;  // -lr
+  C momentum;
+  C gradient_weight;  // 1 - dampening
+  C weight_decay;
+  C direction;  // -1 to maximize, which only flips the gradient's sign
+};
 
-// Elements [0, size) of one tensor. T is the stored type.
-template <class T, Momentum momentum, bool nesterov, bool decay>
-inline void update_range(const SgdHyper& hyper, T* __restrict param, const T* __restrict grad, T* __restrict buffer,
-                         int64_t size) {
-  using C = typename Compute<T>::type;
-  const SgdScalars<C> s = scalars<C>(hyper);
-  for (int64_t i = 0; i < size; ++i) {
-    const C old = momentum == Momentum::later ? load(buffer[i]) : C(0);
-    const Updated<C> now = update<momentum, C>(s, {nesterov, decay}, load(param[i]), load(grad[i]), old);
-    store(now.param, param[i]);
-    if (momentum != Momentum::off) store(now.buffer, buffer[i]);
+struct Rule {
+  using Hyper = sgd::Hyper;
+  template <class C>
+  using Scalars = sgd::Scalars<C>;
+
+  static constexpr int kStates = 1;
+  static constexpr bool kCounts = false;
+  static constexpr bool kWritesFirst = true;
+
+  template <class Visit>
+  static void describe(Visit& visit) {
+    visit.scheduled("lr", &Hyper::lr);
+    visit.scheduled("momentum", &Hyper::momentum);
+    visit.scheduled("weight_decay", &Hyper::weight_decay);
+    visit.number("dampening", &Hyper::dampening);
+    visit.flag("nesterov", &Hyper::nesterov);
+    visit.flag("maximize", &Hyper::maximize);
+    visit.state("momentum_buffer");
   }
-}
+
+  enum Traffic : int { kWithout, kFirst, kLater, kTraffics };
+  static FASTLR_HD int traffic(const Hyper& hyper, bool first) {
+    return hyper.momentum == 0.0 ? kWithout : first ? kFirst : kLater;
+  }
+  static FASTLR_HD constexpr bool reads(int traffic, int) { return traffic == kLater; }
+  static FASTLR_HD constexpr bool writes(int traffic, int) { return traffic != kWithout; }
+
+  struct Form {
+    bool nesterov;
+    bool decay;
+  };
+  static constexpr int kForms = 4;
+  static FASTLR_HD int form_index(const Hyper& hyper) {
+    return (hyper.nesterov ? 1 : 0) + (hyper.weight_decay != 0.0 ? 2 : 0);
+  }
+  static FASTLR_HD constexpr Form form(int index) { return {index % 2 != 0, index / 2 != 0}; }
+
+  template <class C, class Power>
+  static FASTLR_HD Scalars<C> scalars(const Hyper& hyper, int64_t, const Power&) {
+    return {static_cast<C>(-hyper.lr), static_cast<C>(hyper.momentum), static_cast<C>(1.0 - hyper.dampening),
+            static_cast<C>(hyper.weight_decay), static_cast<C>(hyper.maximize ? -1 : 1)};
+  }
+
+  template <int traffic, class C>
+  static FASTLR_HD void update(const Scalars<C>& s, const Form& form, C& param, C grad, C (&state)[kStates]) {
+    using std::fma;
+    C x = s.direction * grad;
+    const C decayed = fma(param, s.weight_decay, x);
+    x = form.decay ? decayed : x;
+    if (traffic != kWithout) {
+      state[0] = traffic == kFirst ? x : fma(x, s.gradient_weight, s.momentum * state[0]);
+      const C ahead = fma(state[0], s.momentum, x);
+      x = form.nesterov ? ahead : state[0];
+    }
+    param = fma(x, s.step_size, param);
+  }
+};
 
 }  // namespace sgd
 }  // namespace FASTLR_ARCH

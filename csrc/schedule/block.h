@@ -201,34 +201,36 @@ class Block {
     }
   }
 
-#define FASTLR_EACH(function) each(now, frame, [](const Instruction& s, int64_t t) { return function(s, t); })
+#define FASTLR_EACH(...) each(now, frame, [](const Instruction& s, int64_t t) { return __VA_ARGS__; })
   // Flattened: a call left in a loop keeps it from vectorising.
   __attribute__((flatten)) void shape(const Instruction& now, const Frame& frame) {
     switch (now.op) {
       case Op::linear:
-        return FASTLR_EACH(linear);
+        return FASTLR_EACH(linear(s, phase_at(s, t)));
       case Op::cosine:
-        return now.warp == 1.0 ? FASTLR_EACH(cosine<false>) : FASTLR_EACH(cosine<true>);
+        return now.warp == 1.0 ? FASTLR_EACH(cosine(s, phase_at(s, t)))
+                               : FASTLR_EACH(cosine(s, warped(s, phase_at(s, t))));
       case Op::polynomial:
-        return now.warp == 1.0 ? FASTLR_EACH(polynomial<false>) : FASTLR_EACH(polynomial<true>);
+        return now.warp == 1.0 ? FASTLR_EACH(polynomial(s, phase_at(s, t), false))
+                               : FASTLR_EACH(polynomial(s, warped(s, phase_at(s, t)), false));
       case Op::parabola:
-        return FASTLR_EACH(parabola);
+        return FASTLR_EACH(parabola(s, phase_at(s, t)));
       case Op::power:
-        return FASTLR_EACH(power);
+        return FASTLR_EACH(polynomial(s, phase_at(s, t), true));
       case Op::tanh:
-        return FASTLR_EACH(tanh);
+        return FASTLR_EACH(tanh(s, phase_at(s, t)));
       case Op::geometric:
-        return FASTLR_EACH(geometric);
+        return FASTLR_EACH(geometric(s, phase_at(s, t)));
       case Op::logarithmic:
-        return FASTLR_EACH(logarithmic);
+        return FASTLR_EACH(logarithmic(s, t));
       case Op::line:
-        return FASTLR_EACH(line);
+        return FASTLR_EACH(line(s, t));
       case Op::exponential:
-        return FASTLR_EACH(exponential);
+        return FASTLR_EACH(exponential(s, t));
       case Op::inverse_sqrt:
-        return FASTLR_EACH(inverse_sqrt);
+        return FASTLR_EACH(inverse_sqrt(s, t));
       case Op::inverse_time:
-        return FASTLR_EACH(inverse_time);
+        return FASTLR_EACH(inverse_time(s, t));
       case Op::staircase:
         return stairs(now, frame, [&](int64_t t, int64_t& first, int64_t& last) {
           first = t / now.period * now.period;

@@ -14,30 +14,45 @@ namespace schedule {
 using ::fastlr::schedule::kTimeDepth;
 using ::fastlr::schedule::kValueDepth;
 
+// Of a shape between two ends. Its phase is made in one place, as the functions below are called in one: on the device
+// each further call is a copy of the code in every kernel.
+FASTLR_HD inline double span_value(const Instruction& span, int64_t t) {
+  Phase phase = phase_at(span, t);
+  if (span.warp != 1.0) phase = warped(span, phase);
+  switch (span.op) {
+    case Op::cosine:
+      return cosine(span, phase);
+    case Op::polynomial:
+    case Op::power:
+      return polynomial(span, phase, span.op == Op::power);
+    case Op::parabola:
+      return parabola(span, phase);
+    case Op::tanh:
+      return tanh(span, phase);
+    case Op::geometric:
+      return geometric(span, phase);
+    default:
+      return linear(span, phase);
+  }
+}
+
 FASTLR_HD inline double shape_value(const ProgramView& program, const Instruction& shape, int64_t t) {
   switch (shape.op) {
     case Op::linear:
-      return linear(shape, t);
     case Op::cosine:
-      return shape.warp == 1.0 ? cosine<false>(shape, t) : cosine<true>(shape, t);
     case Op::polynomial:
-      return shape.warp == 1.0 ? polynomial<false>(shape, t) : polynomial<true>(shape, t);
     case Op::parabola:
-      return parabola(shape, t);
     case Op::power:
-      return power(shape, t);
     case Op::tanh:
-      return tanh(shape, t);
     case Op::geometric:
-      return geometric(shape, t);
+      return span_value(shape, t);
     case Op::logarithmic:
       return logarithmic(shape, t);
     case Op::line:
       return line(shape, t);
     case Op::exponential:
-      return exponential(shape, t);
     case Op::staircase:
-      return staircase(shape, t);
+      return exponential(shape, shape.op == Op::staircase ? t / shape.period : t);
     case Op::inverse_sqrt:
       return inverse_sqrt(shape, t);
     case Op::inverse_time:

@@ -53,9 +53,36 @@ FASTLR_HD inline double mix_small(const Instruction& span, double lead, double s
   return mix(span, lead < 0.0 ? large : small, lead < 0.0 ? small : large);
 }
 
-FASTLR_HD inline double linear(const Instruction& span, int64_t t) {
-  const Phase phase = phase_at(span, t);
+FASTLR_HD inline double linear(const Instruction& span, const Phase& phase) {
   return mix_small(span, phase.lead, phase.small);
+}
+
+FASTLR_HD inline double cosine(const Instruction& span, const Phase& phase) {
+  return mix_small(span, phase.lead, sin_squared(phase.small));
+}
+
+// The weight of the start is a power of the part left, or that of the end one of the part done.
+FASTLR_HD inline double polynomial(const Instruction& span, const Phase& phase, bool of_done) {
+  const double weight = pow(of_done ? phase.done() : phase.left(), span.power);
+  return mix(span, of_done ? 1.0 - weight : weight, of_done ? weight : 1.0 - weight);
+}
+
+FASTLR_HD inline double parabola(const Instruction& span, const Phase& phase) {
+  const double weight = phase.left() * phase.left();
+  return mix(span, weight, 1.0 - weight);
+}
+
+// (1 - tanh(x)) / 2 = 1 / (1 + e^(2x)).
+FASTLR_HD inline double tanh(const Instruction& span, const Phase& phase) {
+  const double weight = 1.0 / (1.0 + exp2(fma(span.lower, phase.left(), span.upper * phase.done()), 0.0));
+  return mix(span, weight, 1.0 - weight);
+}
+
+// From the nearer end, so that both ends are exact.
+FASTLR_HD inline double geometric(const Instruction& span, const Phase& phase) {
+  const double part = phase.early() ? phase.small : -phase.small;
+  const double high = part * span.rate_hi;
+  return (phase.early() ? span.start : span.end) * exp2(high, fma(part, span.rate_hi, -high) + part * span.rate_lo);
 }
 
 FASTLR_HD inline double line(const Instruction& span, int64_t t) {
@@ -63,46 +90,7 @@ FASTLR_HD inline double line(const Instruction& span, int64_t t) {
   const double after = now - span.finish;
   const double before = span.origin - now;
   const double outside = (after > 0.0 ? after : 0.0) - (before > 0.0 ? before : 0.0);
-  return fma(span.end - span.start, outside / span.length, linear(span, t));
-}
-
-template <bool warp>
-FASTLR_HD inline double cosine(const Instruction& span, int64_t t) {
-  const Phase phase = warp ? warped(span, phase_at(span, t)) : phase_at(span, t);
-  return mix_small(span, phase.lead, sin_squared(phase.small));
-}
-
-template <bool warp>
-FASTLR_HD inline double polynomial(const Instruction& span, int64_t t) {
-  const Phase phase = warp ? warped(span, phase_at(span, t)) : phase_at(span, t);
-  const double weight = pow(phase.left(), span.power);
-  return mix(span, weight, 1.0 - weight);
-}
-
-FASTLR_HD inline double parabola(const Instruction& span, int64_t t) {
-  const double left = phase_at(span, t).left();
-  const double weight = left * left;
-  return mix(span, weight, 1.0 - weight);
-}
-
-FASTLR_HD inline double power(const Instruction& span, int64_t t) {
-  const double weight = pow(phase_at(span, t).done(), span.power);
-  return mix(span, 1.0 - weight, weight);
-}
-
-// (1 - tanh(x)) / 2 = 1 / (1 + e^(2x)).
-FASTLR_HD inline double tanh(const Instruction& span, int64_t t) {
-  const Phase phase = phase_at(span, t);
-  const double weight = 1.0 / (1.0 + exp2(fma(span.lower, phase.left(), span.upper * phase.done()), 0.0));
-  return mix(span, weight, 1.0 - weight);
-}
-
-// From the nearer end, so that both ends are exact.
-FASTLR_HD inline double geometric(const Instruction& span, int64_t t) {
-  const Phase phase = phase_at(span, t);
-  const double part = phase.early() ? phase.small : -phase.small;
-  const double high = part * span.rate_hi;
-  return (phase.early() ? span.start : span.end) * exp2(high, fma(part, span.rate_hi, -high) + part * span.rate_lo);
+  return fma(span.end - span.start, outside / span.length, linear(span, phase_at(span, t)));
 }
 
 FASTLR_HD inline double logarithmic(const Instruction& span, int64_t t) {
@@ -118,8 +106,6 @@ FASTLR_HD inline double exponential(const Instruction& decay, int64_t count) {
   const double high = n * decay.rate_hi;
   return decay.start * exp2(high, fma(n, decay.rate_hi, -high) + n * decay.rate_lo);
 }
-
-FASTLR_HD inline double staircase(const Instruction& decay, int64_t t) { return exponential(decay, t / decay.period); }
 
 FASTLR_HD inline double inverse_sqrt(const Instruction& decay, int64_t t) {
   return decay.start * sqrt(decay.finish / (to_double(t) - decay.origin));

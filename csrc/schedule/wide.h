@@ -1,34 +1,17 @@
-// Numbers of about 100 bits, for what is computed once when a program is built.
+// Logarithms of about 100 bits, for what is computed once when a program is built.
 #pragma once
 
 #include <cmath>
 
+#include "wide_number.h"
+
 namespace fastlr {
 namespace schedule {
 
-// A number as a sum of two doubles: twice the digits.
-struct Wide {
-  double high;
-  double low;
-};
-
-inline Wide normalized(double high, double low) {
-  const double sum = high + low;
-  return {sum, low - (sum - high)};
-}
-
-inline Wide add(Wide a, Wide b) {
-  const double sum = a.high + b.high;
-  const double part = sum - a.high;
-  const double lost = (a.high - (sum - part)) + (b.high - part);
-  return normalized(sum, lost + a.low + b.low);
-}
-
-inline Wide multiply(Wide a, Wide b) {
-  const double product = a.high * b.high;
-  const double lost = std::fma(a.high, b.high, -product);
-  return normalized(product, lost + (a.high * b.low + a.low * b.high));
-}
+using FASTLR_ARCH::add;
+using FASTLR_ARCH::multiply;
+using FASTLR_ARCH::normalized;
+using FASTLR_ARCH::Wide;
 
 inline Wide divide(Wide a, Wide b) {
   const double quotient = a.high / b.high;

@@ -7,33 +7,37 @@
 
 #include "cpu/kernels.h"
 #include "dtype.h"
-#include "rules/hyper.h"
+#include "rule/info.h"
+#include "rule/power_memo.h"
 
 namespace fastlr {
 
 struct Task {
   int64_t before;  // elements in the tasks before this one
   int32_t group;
+  int32_t scalars;  // place among the plan's
   DType dtype;
   Span span;
 };
 
 class Plan {
  public:
+  explicit Plan(const RuleInfo& rule) : rule_(rule) {}
+
+  const RuleInfo& rule() const { return rule_; }
   void clear();
-  void add_group(const SgdHyper& hyper) { hypers_.push_back(hyper); }
+  void add_group(const HyperBytes& hyper);
   // The tensor belongs to the group added last.
-  void add(DType dtype, const Span& span) {
-    tasks_.push_back(task(dtype, span));
-    elements_ += span.size;
-  }
+  void add(DType dtype, const Span& span);
   Task task(DType dtype, const Span& span) const {
-    return {elements_, static_cast<int32_t>(hypers_.size()) - 1, dtype, span};
+    return {elements_, static_cast<int32_t>(hypers_.size()) - 1, static_cast<int32_t>(scalars_.size()) - 1, dtype,
+            span};
   }
 
   int64_t elements() const { return elements_; }
   const std::vector<Task>& tasks() const { return tasks_; }
-  const SgdHyper& hyper(const Task& task) const { return hypers_[static_cast<std::size_t>(task.group)]; }
+  const HyperBytes& hyper(const Task& task) const { return hypers_[static_cast<std::size_t>(task.group)]; }
+  const ScalarsBytes& scalars(const Task& task) const { return scalars_[static_cast<std::size_t>(task.scalars)]; }
 
   // The parts of the tasks that hold elements [begin, end) of all tensors laid end to end. Inner cuts are moved down to
   // whole cache lines of their tensor, so that neighbouring parts never share one.
@@ -43,7 +47,12 @@ class Plan {
  private:
   std::size_t task_at(int64_t element) const;
 
-  std::vector<SgdHyper> hypers_;
+  const RuleInfo& rule_;
+  std::vector<HyperBytes> hypers_;
+  std::vector<ScalarsBytes> scalars_;  // of a group and a number of updates, which most of its tensors share
+  bool scalars_fit_ = false;           // the last ones are for what the present group has
+  int64_t updates_ = 0;                // that the last ones are for
+  PowerMemo powers_{};
   std::vector<Task> tasks_;
   int64_t elements_ = 0;
 };

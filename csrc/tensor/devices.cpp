@@ -16,7 +16,7 @@ bool Devices::usable(PyObject* param, const TensorView& view) {
       problem_ = problem;
       return false;
     }
-    use.step = std::make_unique<cuda::DeviceStep>(*device);
+    use.step = std::make_unique<cuda::DeviceStep>(rule_, *device);
   }
   if (!use.now) {
     use.now = true;
@@ -54,10 +54,10 @@ void Devices::tell(const std::vector<cuda::GroupSetting>& groups, int32_t places
   }
 }
 
-void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<char>& fresh) {
-  places_ = std::max(places_, static_cast<int32_t>(fresh.size()));
+void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<int64_t>& updates) {
+  places_ = std::max(places_, static_cast<int32_t>(updates.size()));
   for (Use& use : uses_) {
-    if (use.step != nullptr) use.step->tell(groups, fresh, places_, nullptr);
+    if (use.step != nullptr) use.step->tell(groups, updates, places_, nullptr);
   }
 }
 
@@ -114,8 +114,9 @@ bool Devices::look(cuda::Progress& progress) {
       std::swap(own.clocks, progress.clocks);
       progress.updates = own.updates;
     }
-    progress.has_state.resize(std::max(progress.has_state.size(), own.has_state.size()));
-    for (std::size_t p = 0; p < own.has_state.size(); ++p) progress.has_state[p] |= own.has_state[p];
+    std::vector<int64_t>& all = progress.updates_of;
+    all.resize(std::max(all.size(), own.updates_of.size()));
+    for (std::size_t p = 0; p < own.updates_of.size(); ++p) all[p] = std::max(all[p], own.updates_of[p]);
   }
   return true;
 }

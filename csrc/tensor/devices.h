@@ -15,6 +15,8 @@ namespace fastlr {
 
 class Devices {
  public:
+  explicit Devices(const RuleInfo& rule) : rule_(rule) {}
+
   // False: the GPU has to be left to torch, and problem() says why.
   bool usable(PyObject* param, const TensorView& view);
   // On a usable GPU.
@@ -23,9 +25,9 @@ class Devices {
   void join_idle();
   // Tells each GPU of the step what has changed.
   void tell(const std::vector<cuda::GroupSetting>& groups, int32_t places);
-  // The same for every GPU that was ever used, at once: a captured graph may run before the next step. `fresh`: of each
-  // parameter, whether no update has written its state.
-  void tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<char>& fresh);
+  // The same for every GPU that was ever used, at once: a captured graph may run before the next step. `updates`: of
+  // each parameter, those that wrote its state.
+  void tell_all(const std::vector<cuda::GroupSetting>& groups, const std::vector<int64_t>& updates);
   void launch();
   void clear();
 
@@ -50,6 +52,7 @@ class Devices {
 
   void find_stream(Use& use, int32_t ordinal);
 
+  const RuleInfo& rule_;
   std::vector<Use> uses_;  // by the GPU's number
   int32_t places_ = 0;
   std::string problem_;

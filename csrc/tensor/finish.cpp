@@ -15,35 +15,40 @@ const Names& names() {
   return storage.call_once_and_store_result([] { return Names(); }).get_stored();
 }
 
-int SgdStep::finish() {
+int Step::finish() {
   const bool recording = devices_.recording();
   run_updates();
-  for (const NewBuffer& made : new_buffers_) {
+  for (const NewEntry& made : new_entries_) {
     const py::object entries = state_[py::handle(made.param)];
-    entries[py::handle(names().momentum_buffer)] = made.buffer;
-    if (!made.written || recording) unwritten_.add(py::handle(made.param));
+    entries[py::handle(made.name)] = made.value;
+    if (rule_.writes_first && (!made.written || recording)) unwritten_.add(py::handle(made.param));
+  }
+  if (!recording) {
+    for (const Count& count : counts_) count.set(count.updates() + 1);
   }
   mark_written();
   int notices = kNothing;
   if (!fallback_.empty() && !devices_.problem().empty()) notices |= kLeftToTorch;
   if (recording) {
     recorded_ = true;
-    recorded_bare_.resize(groups_.size());
+    recorded_without_.resize(groups_.size());
     for (std::size_t i = 0; i < groups_.size(); ++i) {
       notices |= groups_[i]->follows_rate() ? kNothing : kRecordedConstant;
-      recorded_bare_[i] |= groups_[i]->has_momentum() ? 0 : 1;
+      for (std::size_t k = 0; k < rule_.states.size(); ++k) {
+        if (!groups_[i]->may_need(static_cast<int>(k))) recorded_without_[i] |= 1u << k;
+      }
     }
   } else {
     for (PyObject* param : first_writes_) {
       if (PySet_Discard(unwritten_.ptr(), param) < 0) throw py::error_already_set();
     }
-    notices |= commit() | lacking_momentum();
+    notices |= commit() | lacking_state();
   }
   abandon();
   return notices;
 }
 
-void SgdStep::run_updates() {
+void Step::run_updates() {
   if (devices_.used()) devices_.launch();
   if (plan_.elements() < kThreadedElements || in_order_) return run(plan_, 1);
   hold_gradients();
@@ -52,17 +57,18 @@ void SgdStep::run_updates() {
   run(plan_, threads);
 }
 
-int SgdStep::commit() {
+int Step::commit() {
   int notices = kNothing;
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     if (groups_[i]->overridden()) notices |= kOverridden;
     if (groups_[i]->ended_at_zero()) notices |= kEndedAtZero;
-    groups_[i]->commit(PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(i)));
+    groups_[i]->commit(PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(i)), known_);
   }
+  known_.clear();
   return notices;
 }
 
-void SgdStep::mark_written() {
+void Step::mark_written() {
   py::list left;
   for (PyObject* param : written_.objects()) {
     if (!bump_version(param)) left.append(py::handle(param));
@@ -70,63 +76,89 @@ void SgdStep::mark_written() {
   if (!left.empty()) names().increment_version(left);
 }
 
-void SgdStep::forget() {
+void Step::forget() {
   abandon();
   groups_.clear();
   seen_.clear();
   repeated_.clear();
 }
 
-void SgdStep::sync(const py::list& groups, const py::set& unwritten) {
+void Step::sync(const py::list& groups, const py::dict& state, const py::set& unwritten) {
   if (groups_.size() != groups.size() || !devices_.known()) return;
+  known_.clear();
   for (std::size_t i = 0; i < groups_.size(); ++i) {
-    groups_[i]->look(PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)));
+    groups_[i]->look(PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)), known_);
   }
   cuda::Progress progress;
   if (!devices_.look(progress) || progress.clocks.size() != groups_.size()) return;
   std::size_t place = 0;
   for (std::size_t i = 0; i < groups_.size(); ++i) {
     PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
-    groups_[i]->resume(group, progress.updates, progress.clocks[i]);
+    groups_[i]->resume(group, progress.updates, progress.clocks[i], known_);
     for (const py::handle param : py::handle(group)[py::handle(names().params)]) {
-      const bool has_state = place < progress.has_state.size() && progress.has_state[place] != 0;
-      if (has_state && PySet_Discard(unwritten.ptr(), param.ptr()) < 0) throw py::error_already_set();
+      const int64_t updates = place < progress.updates_of.size() ? progress.updates_of[place] : 0;
+      if (updates != 0 && PySet_Discard(unwritten.ptr(), param.ptr()) < 0) throw py::error_already_set();
+      if (updates != 0 && rule_.counts) write_updates(state, param, updates);
       ++place;
     }
   }
+  known_.clear();
 }
 
-int SgdStep::lacking_momentum() const {
-  for (std::size_t i = 0; i < std::min(groups_.size(), recorded_bare_.size()); ++i) {
-    if (recorded_bare_[i] != 0 && groups_[i]->has_momentum()) return kLacksMomentum;
+void Step::write_updates(const py::dict& state, const py::handle& param, int64_t updates) const {
+  if (!state.contains(param) || !state[param].contains(py::handle(names_.step))) return;
+  const py::object step = state[param][py::handle(names_.step)];
+  Count count;
+  if (count.find(step.ptr())) count.set(updates);
+}
+
+int Step::lacking_state() const {
+  for (std::size_t i = 0; i < std::min(groups_.size(), recorded_without_.size()); ++i) {
+    for (std::size_t k = 0; k < rule_.states.size(); ++k) {
+      if ((recorded_without_[i] >> k & 1u) != 0 && groups_[i]->may_need(static_cast<int>(k))) return kLacksState;
+    }
   }
   return kNothing;
 }
 
-int SgdStep::tell(const py::list& groups, const py::dict& state, const py::set& unwritten) {
+// Those that wrote the parameter's state, as it stands in the state.
+int64_t Step::updates_of(const py::handle& param, const py::dict& state, const py::set& unwritten) const {
+  if (!state.contains(param)) return 0;
+  const py::object entries = state[param];
+  const py::handle first(rule_.counts ? names_.step : names_.states.front());
+  if (!entries.contains(first) || entries[first].is_none()) return 0;
+  if (!rule_.counts) return unwritten.contains(param) ? 0 : cuda::kSomeUpdates;
+  const py::object step = entries[first];
+  Count count;
+  return count.find(step.ptr()) ? count.updates() : 0;
+}
+
+int Step::tell(const py::list& groups, const py::dict& state, const py::set& unwritten) {
   if (!devices_.known()) return kNothing;
   try {
     read_groups(groups);
   } catch (const Error&) {
     return kNothing;  // what is no number is refused by the next step
   }
-  std::vector<char> fresh;
-  for (const py::handle group : groups) {
-    for (const py::handle param : group[py::handle(names().params)]) {
-      const py::handle buffer(names().momentum_buffer);
-      const bool has_state = state.contains(param) && state[param].contains(buffer) && !state[param][buffer].is_none();
-      fresh.push_back(has_state && !unwritten.contains(param) ? 0 : 1);
+  known_.clear();
+  std::vector<int64_t> updates;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    for (const py::handle param : groups[i][py::handle(names().params)]) {
+      updates.push_back(updates_of(param, state, unwritten));
+      if (rule_.counts) group_updates_[i] = std::max(group_updates_[i], updates.back());
     }
   }
-  devices_.tell_all(settings(), fresh);
-  return lacking_momentum();
+  devices_.tell_all(settings(), updates);
+  return lacking_state();
 }
 
-void SgdStep::abandon() {
+void Step::abandon() {
   plan_.clear();
   in_order_ = false;
   devices_.clear();
-  new_buffers_.clear();
+  new_entries_.clear();
+  counts_.clear();
+  known_.clear();
   first_writes_.clear();
   alive_.clear();
   written_.clear();

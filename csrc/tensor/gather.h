@@ -4,13 +4,18 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "step/plan.h"
 #include "tensor/devices.h"
 #include "tensor/dlpack.h"
 #include "tensor/group.h"
+#include "tensor/names.h"
+#include "tensor/references.h"
+#include "tensor/state.h"
 
 namespace fastlr {
 
@@ -23,38 +28,16 @@ enum Notice : int {
   kEndedAtZero = 2,
   kRecordedConstant = 4,
   kLeftToTorch = 8,
-  kLacksMomentum = 16
+  kLacksState = 16
 };
 
-// Strong references, given back together.
-class References {
+// One optimizer's step.
+class Step {
  public:
-  References() = default;
-  ~References() { clear(); }
-  References(const References&) = delete;
-  References& operator=(const References&) = delete;
+  explicit Step(const std::string& rule) : rule_(rule_named(rule)), plan_(rule_), names_(rule_), devices_(rule_) {}
 
-  void take(PyObject* new_reference) {
-    if (new_reference != nullptr) held_.push_back(new_reference);
-  }
-  void hold(PyObject* borrowed) { held_.push_back(Py_NewRef(borrowed)); }
-  void clear() {
-    std::vector<PyObject*> given_back;
-    given_back.swap(held_);  // a destructor may run any code
-    for (PyObject* object : given_back) Py_DECREF(object);
-    given_back.clear();
-    if (held_.empty()) held_.swap(given_back);  // keeps the capacity
-  }
-  const std::vector<PyObject*>& objects() const { return held_; }
-
- private:
-  std::vector<PyObject*> held_;
-};
-
-class SgdStep {
- public:
   // Reads and checks everything. Returns None when the core takes it all, else a list with an entry
-  // (group index, lr, momentum, weight decay, parameters) for what torch's own operators have to do.
+  // (group index, values of what may be scheduled, parameters) for what torch's own operators have to do.
   // unwritten: parameters whose state is allocated, but no update has written it.
   py::object prepare(const py::list& groups, const py::dict& state, const py::set& unwritten);
   // Updates what prepare() found, then counts and writes back the next rates. Returns notices.
@@ -68,9 +51,11 @@ class SgdStep {
   // Whether some update was recorded into a CUDA graph: then the GPUs may be ahead of the groups' counts.
   bool recorded() const { return recorded_; }
   // Waits for the GPUs and writes what they have counted into the groups.
-  void sync(const py::list& groups, const py::set& unwritten);
+  void sync(const py::list& groups, const py::dict& state, const py::set& unwritten);
   // Tells the GPUs at once what stands in the groups and which state has been written. Returns notices.
   int tell(const py::list& groups, const py::dict& state, const py::set& unwritten);
+  // Whether a parameter's first update writes its state without reading it.
+  bool writes_first() const { return rule_.writes_first; }
   // Why GPUs are left to torch's operators, or "".
   const std::string& cuda_problem() const { return devices_.problem(); }
 
@@ -79,40 +64,64 @@ class SgdStep {
   struct Seen {
     Py_ssize_t place = 0;  // in state_
     const void* entries = nullptr;
-    const void* buffer = nullptr;
-    const void* implementation = nullptr;  // of the buffer
+    const void* buffer[kMaxStates] = {};
+    const void* implementation[kMaxStates] = {};  // of the buffers
   };
-  struct NewBuffer {
+  struct NewEntry {
     PyObject* param;
-    py::object buffer;
+    PyObject* name;
+    py::object value;
     bool written;  // by this update
   };
+  // The parameter at hand.
+  struct Param {
+    explicit Param(PyObject* param) : tensor(param) {}
 
-  void gather_group(std::size_t index, PyObject* group);
+    PyObject* const tensor;
+    PyObject* like = nullptr;  // the same where it is a DTensor
+    TensorView view;
+    PyObject* entries = nullptr;  // of its state
+    Py_ssize_t next = 0;          // the place in entries behind the one found last
+  };
+
+  void gather_group(std::size_t index);
   Access gather_param(PyObject* param, const Group& group);
+  Access take(PyObject* param, const Group& group);
+  Access view_parts(Param& param, TensorView& grad);
+  Access view_part(PyObject* tensor, PyObject* like, TensorView& out);
   bool usable(PyObject* param, const TensorView& view);
-  bool relay_gradient(PyObject* param, const TensorView& like, TensorView& grad);
-  py::object new_buffer(PyObject* param, const TensorView& like, bool written);
-  bool add_state(PyObject* param, const TensorView& like, bool written, Span& span);
+  bool relay_gradient(const Param& param, TensorView& grad);
+  py::object new_buffer(const Param& param, bool written);
+  bool add_states(Param& param, const Group& group, Span& span);
+  bool add_state(Param& param, int k, bool written, Span& span);
+  void add_count(Param& param, Span& span);
+  PyObject* entry(Param& param, PyObject* name);
   void read_groups(const py::list& groups);
   void check_recording() const;
-  void find_repeated(const py::list& groups);
+  void find_repeated();
   std::vector<cuda::GroupSetting> settings() const;
+  int64_t updates_of(const py::handle& param, const py::dict& state, const py::set& unwritten) const;
+  void write_updates(const py::dict& state, const py::handle& param, int64_t updates) const;
   void run_updates();
   int commit();
-  int lacking_momentum() const;
+  int lacking_state() const;
   void ask_ahead() const;
   bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
   void hold_gradients();
   void mark_written();
 
+  const RuleInfo& rule_;
   Plan plan_;
+  StateNames names_;
   bool in_order_ = false;  // two tasks of the plan are for the same tensor
   Devices devices_;
   bool recorded_ = false;
-  std::vector<char> recorded_bare_;  // of each group: some graph has recorded it without momentum
+  // Of each group, a bit for each state: some graph has recorded it without that.
+  std::vector<unsigned> recorded_without_;
   std::vector<std::unique_ptr<Group>> groups_;
+  std::vector<int64_t> group_updates_;  // of most of each group's parameters, where the rule counts
+  Evaluations known_;
   py::list group_dicts_;
   py::dict state_;
   py::set unwritten_;
@@ -121,8 +130,10 @@ class SgdStep {
   bool holds_gradients_ = false;
   PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;
-  std::vector<NewBuffer> new_buffers_;
+  std::vector<NewEntry> new_entries_;
+  std::vector<Count> counts_;            // to be raised by this update
   std::vector<PyObject*> first_writes_;  // parameters whose state is there, and this update is the first to write it
+  int64_t last_updates_ = 0;             // of the parameter at hand
   std::size_t cursor_ = 0;               // the parameter's place among all
   std::vector<char> repeated_;           // of each parameter: it stands at an earlier place as well, which torch allows
   std::vector<Seen> seen_;               // what was found for the parameter at that place last time

@@ -2,91 +2,74 @@
 #pragma once
 
 #include <Python.h>
+#include <pybind11/pybind11.h>
 
 #include <cstdint>
+#include <deque>
+#include <utility>
+#include <vector>
 
 #include "cuda/step.h"
-#include "rules/hyper.h"
-#include "schedule/program.h"
+#include "rule/info.h"
+#include "tensor/entries.h"
+#include "tensor/scheduled.h"
 
 namespace fastlr {
 
-// A hyper-parameter that may follow a schedule. group[name] mirrors the value of the next update; a value there that
-// fastlr did not write is somebody else's, and is used.
-class Scheduled {
- public:
-  explicit Scheduled(const char* name);
-  ~Scheduled();
-  Scheduled(const Scheduled&) = delete;
-  Scheduled& operator=(const Scheduled&) = delete;
-
-  // The value for the update at step t. Raises on a value that is not a number.
-  double read(PyObject* group, int64_t t, double scale);
-  // Whether somebody wrote over what the schedule has at step t, where nothing is updated.
-  void look(PyObject* group, int64_t t, double scale);
-  void write(PyObject* group, int64_t t, double scale);
-
-  bool follows() const { return program_ != nullptr; }
-  bool overridden() const { return overridden_; }
-  // The schedule is over and its last value was 0.
-  bool ended_at_zero() const { return ended_at_zero_; }
-  // Only torch's operators can honour the group's own entry: a tensor that autograd follows, or one on another device
-  // than the CPU, which would have to be waited for.
-  bool left_to_torch() const { return left_to_torch_; }
-  const schedule::Program* program() const { return program_; }
-
- private:
-  void follow(PyObject* schedule);
-  double at(int64_t t) const;
-  bool is_own(double present, double unscaled, double scale) const;
-
-  PyObject* const name_;
-  PyObject* const schedule_name_;
-  PyObject* schedule_ = nullptr;  // kept alive together with its program
-  PyObject* owner_ = nullptr;
-  const schedule::Program* program_ = nullptr;
-  int64_t length_ = -1;  // -1: endless
-  bool known_ = false;   // whether written_ is what the group last got from here
-  double written_ = 0.0;
-  bool overridden_ = false;
-  bool ended_at_zero_ = false;
-  bool left_to_torch_ = false;
-};
-
 class Group {
  public:
-  void read(PyObject* group);
-  // After the update: counts, and the values of the next update.
-  void commit(PyObject* group);
-  // What was written into the group since the last update, before resume().
-  void look(PyObject* group);
-  // After updates that the host did not see: as commit(). The schedules' clock went on by `clocked` of them.
-  void resume(PyObject* group, int64_t updates, int64_t clocked);
-  // What a GPU has to know.
-  cuda::GroupSetting setting() const;
+  explicit Group(const RuleInfo& rule);
 
-  const SgdHyper& hyper() const { return hyper_; }
-  bool overridden() const { return lr_.overridden() || momentum_.overridden() || weight_decay_.overridden(); }
-  bool ended_at_zero() const { return lr_.ended_at_zero(); }
+  void read(PyObject* group, Evaluations& known);
+  // After the update: counts, and the values of the next update.
+  void commit(PyObject* group, Evaluations& known);
+  // What was written into the group since the last update, before resume().
+  void look(PyObject* group, Evaluations& known);
+  // After updates that the host did not see: as commit(). The schedules' clock went on by `clocked` of them.
+  void resume(PyObject* group, int64_t updates, int64_t clocked, Evaluations& known);
+  // What a GPU has to know. `updates`: of most of the group's tensors.
+  cuda::GroupSetting setting(int64_t updates) const;
+  // The values in use of what may follow a schedule, by name.
+  pybind11::dict values() const;
+
+  // Its parameters, as they were read. Raises where they are no list.
+  PyObject* params() const;
+  const HyperBytes& hyper() const { return hyper_; }
+  bool overridden() const { return overridden_; }
+  bool ended_at_zero() const { return rate().ended_at_zero(); }
   bool differentiable() const { return differentiable_; }
-  bool left_to_torch() const { return lr_.left_to_torch() || weight_decay_.left_to_torch(); }
-  bool follows() const { return lr_.follows() || momentum_.follows() || weight_decay_.follows(); }
-  bool follows_rate() const { return lr_.follows(); }
-  bool has_momentum() const { return hyper_.momentum != 0.0 || momentum_.follows(); }
-  bool follows_momentum() const { return momentum_.follows(); }
+  bool left_to_torch() const { return left_to_torch_; }
+  bool follows() const;
+  bool follows_rate() const { return rate().follows(); }
+  // An update changes this state, now, or once a schedule's value is no longer 0.
+  bool needs(int state) const { return rule_.writes(hyper_, state); }
+  bool may_need(int state) const { return rule_.writes(possible_, state); }
 
  private:
-  void read_clock(PyObject* group);
-  void write_next(PyObject* group);
+  const Scheduled& rate() const { return scheduled_.front(); }
+  void read_clock();
+  void write_next(PyObject* group, Evaluations& known);
+  void summarise();
 
-  Scheduled lr_{"lr"};
-  Scheduled momentum_{"momentum"};
-  Scheduled weight_decay_{"weight_decay"};
-  SgdHyper hyper_{};
+  const RuleInfo& rule_;
+  Entries entries_;
+  std::deque<Scheduled> scheduled_;
+  std::vector<std::pair<const Field*, std::size_t>> constants_;  // with their places among the entries
+  std::size_t params_place_;
+  std::size_t lr_scale_place_;
+  std::size_t plateau_;
+  std::size_t step_count_place_;
+  std::size_t held_steps_place_;
+  std::size_t differentiable_place_;
+
+  HyperBytes hyper_{};
+  HyperBytes possible_{};  // the same with 1 for what follows a schedule
   int64_t step_count_ = 0;
   int64_t held_steps_ = 0;
   double lr_scale_ = 1.0;  // what the group and a plateau rule multiply the schedule by
   bool differentiable_ = false;
+  bool overridden_ = false;
+  bool left_to_torch_ = false;
 };
 
 }  // namespace fastlr

@@ -15,9 +15,45 @@ from fastlr.schedules.plateau import ReduceOnPlateau
 
 # What fastlr keeps in every group beside torch's own entries. Checkpointing tools carry entries of groups along, and
 # drop what stands anywhere else.
-OWN_DEFAULTS: dict[str, Any] = {"lr_scale": 1.0, "plateau": None, "step_count": 0, "held_steps": 0, "unwritten": []}
+OWN_DEFAULTS: dict[str, Any] = {
+    "lr_scale": 1.0,
+    "plateau": None,
+    "step_count": 0,
+    "held_steps": 0,
+    "unwritten": [],
+    "differentiable": False,
+}
+
+# Hyper-parameters that are elements of an entry, a tuple: the entry and the index.
+PARTS: dict[str, tuple[str, int]] = {"beta1": ("betas", 0), "beta2": ("betas", 1)}
 
 Group = dict[str, Any]
+
+
+def value(group: Group, name: str) -> Any:
+    """The hyper-parameter's entry, or its element of one."""
+    entry, index = PARTS.get(name, (name, None))
+    return group[entry] if index is None else group[entry][index]
+
+
+def put(group: Group, name: str, value: Any) -> None:
+    """Write the hyper-parameter where `value` finds it."""
+    entry, index = PARTS.get(name, (name, None))
+    group[entry] = value if index is None else (*group[entry][:index], value, *group[entry][index + 1 :])
+
+
+def with_own_defaults(defaults: Group) -> Group:
+    """What a new group holds unless it says otherwise."""
+    return {**defaults, **{name: default for name, default in OWN_DEFAULTS.items() if name not in defaults}}
+
+
+def split(values: Group, names: Sequence[str]) -> None:
+    """Move schedules to their place; what they have at the first update stands in theirs."""
+    for name in names:
+        given = value(values, name)
+        values[schedule_key(name)] = given if isinstance(given, Schedule) else None
+        if isinstance(given, Schedule):
+            put(values, name, given(0))
 
 
 def schedule_key(name: str) -> str:
@@ -31,15 +67,18 @@ def prepare(group: Group, defaults: Group, names: Sequence[str], check: Callable
     A group's own number is constant, whatever schedule the optimizer has.
     """
     own: Group = {}
+    complete = {**defaults, **group}
     for name in names:
-        key = schedule_key(name)
-        schedule = group.get(name) if isinstance(group.get(name), Schedule) else group.get(key)
+        key, (entry, _) = schedule_key(name), PARTS.get(name, (name, None))
+        given = value(group, name) if entry in group else None
+        schedule = given if isinstance(given, Schedule) else group.get(key)
         if isinstance(schedule, Schedule):
-            own[name] = schedule(0)
+            put(complete, name, schedule(0))
+            own[entry] = complete[entry]
             own[key] = schedule
         elif schedule is not None:
             raise TypeError(f"Not a schedule in {key!r}: {schedule!r}. Give a fastlr schedule, or None for a constant.")
-        elif name in group or key in group:
+        elif entry in group or key in group:
             own[key] = None
     check({**OWN_DEFAULTS, **defaults, **group, **own})
     group.update(own, unwritten=[])
@@ -84,7 +123,7 @@ def mirror(group: Group, names: Sequence[str]) -> None:
     for name in names:
         schedule = group[schedule_key(name)]
         if schedule is not None:
-            group[name] = rate(group) if name == "lr" else schedule(t)
+            put(group, name, rate(group) if name == "lr" else schedule(t))
             if name == "lr":
                 group["initial_lr"] = schedule.peak * group["lr_scale"]
 
@@ -108,11 +147,11 @@ def replaced(group: Group, values: Group) -> Group:
     entries = dict(group)
     if "lr" in values and not (isinstance(values["lr"], Schedule) and values["lr"] == group["lr_schedule"]):
         entries["plateau"] = None
-    for name, value in values.items():
-        constant = not isinstance(value, Schedule)
-        entries[schedule_key(name)] = None if constant else value
+    for name, given in values.items():
+        constant = not isinstance(given, Schedule)
+        entries[schedule_key(name)] = None if constant else given
         if constant:
-            entries[name] = value
+            put(entries, name, given)
     return entries
 
 

@@ -24,14 +24,14 @@ _TEXTS: dict[int, str] = {
     _core.NOTICE_LEFT_TO_TORCH: (
         "fastlr's CUDA core is not used: {problem}. torch's operators update the parameters on this GPU."
     ),
-    _core.NOTICE_LACKS_MOMENTUM: (
-        "A CUDA graph has recorded an update without momentum, and its group has momentum now: replays go on without "
-        "it. Capture step() again."
+    _core.NOTICE_LACKS_STATE: (
+        "A CUDA graph has recorded an update without some state that its group asks for now, such as momentum or "
+        "amsgrad: replays go on without it. Capture step() again."
     ),
 }
 
 
-def notify(notices: int, told: set[int], plan: _core.SgdStep) -> None:
+def notify(notices: int, told: set[int], plan: _core.Step) -> None:
     """Warn of each notice that has not been told yet."""
     for notice, text in _TEXTS.items():
         if notices & notice and notice not in told:

@@ -17,8 +17,8 @@ from fastlr.optim.notices import notify, warn_replaced
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
 
-# What _core.SgdStep.prepare() leaves to torch's operators: (group index, lr, momentum, weight decay, parameters).
-Left: TypeAlias = "list[tuple[int, float, float, float, list[torch.Tensor]]]"
+# What _core.Step.prepare() leaves to torch's operators: (group index, values of what may be scheduled, parameters).
+Left: TypeAlias = "list[tuple[int, dict[str, float], list[torch.Tensor]]]"
 
 
 class ScheduledOptimizer(Optimizer):
@@ -28,6 +28,8 @@ class ScheduledOptimizer(Optimizer):
     it in ``group["lr_schedule"]``, ``group["momentum_schedule"]`` and so on.
     """
 
+    # The native rule: the name of its header in csrc/rules/.
+    rule: ClassVar[str]
     # The hyper-parameters that may follow a schedule; the first is the learning rate.
     scheduled: ClassVar[tuple[str, ...]] = ("lr",)
 
@@ -37,11 +39,8 @@ class ScheduledOptimizer(Optimizer):
         self._noticed: set[int] = set()
         self._keep_schedule = False
         self._replaced: list[str] = []  # what the last load replaced
-        for name in self.scheduled:
-            value = defaults[name]
-            defaults[groups.schedule_key(name)] = value if isinstance(value, Schedule) else None
-            defaults[name] = value(0) if isinstance(value, Schedule) else value
-        super().__init__(params, {**defaults, **groups.OWN_DEFAULTS})
+        groups.split(defaults, self.scheduled)
+        super().__init__(params, groups.with_own_defaults(defaults))
         self._register_packing()
 
     # To be given by each rule.
@@ -83,7 +82,7 @@ class ScheduledOptimizer(Optimizer):
         left = plan.prepare(self.param_groups, self.state, self._unwritten)
         if left is not None:
             try:
-                with torch.set_grad_enabled(bool(self.defaults["differentiable"])):
+                with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
                     self._fallback(left)
                 self._unwritten.difference_update(*(params for *_, params in left))
             except BaseException:
@@ -117,7 +116,8 @@ class ScheduledOptimizer(Optimizer):
         with_grad = groups.initialised(self.param_groups)
         if with_grad:
             self._create_state(with_grad)
-            self._unwritten = {param for _, param in with_grad if param in self.state}
+            if self._plan.writes_first():
+                self._unwritten = {param for _, param in with_grad if param in self.state}
         return bool(with_grad)
 
     @abstractmethod
@@ -161,7 +161,7 @@ class ScheduledOptimizer(Optimizer):
         between replays calls it itself. Waits for the GPUs, unless no graph recorded a step or one is being captured.
         """
         if self._plan.recorded():
-            self._plan.sync(self.param_groups, self._unwritten)
+            self._plan.sync(self.param_groups, self.state, self._unwritten)
             notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)
 
     def set_schedule(self, *, group: int | None = None, **values: Schedule | float) -> None:
@@ -266,7 +266,8 @@ class ScheduledOptimizer(Optimizer):
                 groups.mirror(group, self.scheduled)
             self._unwritten = groups.unwritten(state["param_groups"], state["state"])
             if known is not None and self._plan.recorded():
-                self._unwritten |= groups.keep_in_place(self.state, state["state"])
+                left = groups.keep_in_place(self.state, state["state"])
+                self._unwritten |= left if self._plan.writes_first() else set()
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])
@@ -283,7 +284,7 @@ class ScheduledOptimizer(Optimizer):
     def _forget_plan(self) -> None:
         """Groups or state are other ones now; captured graphs learn of it at once."""
         if "_plan" not in self.__dict__:
-            self._plan = _core.SgdStep()
+            self._plan = _core.Step(self.rule)
         self._plan.forget()
         if self._plan.recorded():
             notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)

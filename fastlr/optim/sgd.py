@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch.optim.optimizer import ParamsT
 from torch.optim.sgd import sgd as torch_sgd
-from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
-from fastlr.optim import groups
+from fastlr.optim import arguments, groups
 from fastlr.optim.scheduled import Left, ScheduledOptimizer
 from fastlr.schedules import Schedule
 
@@ -56,6 +55,7 @@ class SGD(ScheduledOptimizer):
     ([0.5, 0.5], 1)
     """
 
+    rule: ClassVar[str] = "sgd"
     scheduled: ClassVar[tuple[str, ...]] = ("lr", "momentum", "weight_decay")
 
     def __init__(
@@ -72,8 +72,7 @@ class SGD(ScheduledOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        if isinstance(lr, torch.Tensor) and lr.numel() != 1:
-            raise ValueError("Tensor lr must be 1-element")
+        arguments.check_rate_tensor(lr)
         defaults: dict[str, Any] = {
             "lr": lr,
             "momentum": momentum,
@@ -86,10 +85,7 @@ class SGD(ScheduledOptimizer):
             "fused": fused,
         }
         self._check_values(defaults)
-        if fused and differentiable:
-            raise RuntimeError("`fused` does not support `differentiable`")
-        if fused and foreach:
-            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        arguments.check_exclusive(fused, foreach, differentiable)
         super().__init__(params, defaults)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,11 +121,12 @@ class SGD(ScheduledOptimizer):
                 self.state[param]["momentum_buffer"] = torch.zeros_like(param)
 
     def _fallback(self, left: Left) -> None:
-        for index, _, _, _, params in left:
+        for index, _, params in left:
             if self.param_groups[index]["fused"]:
-                _check_fused(params)
-        for index, lr, momentum, weight_decay, params in left:
+                arguments.check_fused(params)
+        for index, values, params in left:
             group = self.param_groups[index]
+            momentum = values["momentum"]
             buffers = [self._buffer(param) for param in params]
             torch_sgd(
                 params,
@@ -138,9 +135,7 @@ class SGD(ScheduledOptimizer):
                 has_sparse_grad=any(param.grad.is_sparse for param in params),  # type: ignore[union-attr]
                 foreach=False if group["differentiable"] else group["foreach"],
                 fused=False if group["differentiable"] or group["foreach"] is not None else None,
-                lr=lr if group["lr_schedule"] is not None else group["lr"],
-                momentum=momentum,
-                weight_decay=weight_decay if group["weight_decay_schedule"] is not None else group["weight_decay"],
+                **arguments.in_use(group, values),
                 dampening=group["dampening"],
                 nesterov=group["nesterov"],
                 maximize=group["maximize"],
@@ -160,13 +155,3 @@ _TORCH_DEFAULTS: dict[str, Any] = {
     "differentiable": False,
     "fused": None,
 }
-
-
-def _check_fused(params: list[torch.Tensor]) -> None:
-    devices = _get_fused_kernels_supported_devices()
-    for param in params:
-        if param.device.type not in devices or not param.is_floating_point() or param.grad.is_sparse:  # type: ignore[union-attr]
-            raise RuntimeError(
-                f"`fused=True` requires dense floating point parameters and gradients on one of {', '.join(devices)}: "
-                f"{param.dtype} on {param.device}. Leave fused at None."
-            )

@@ -6,18 +6,13 @@
 
 // What kernels.cu calls its namespace.
 #define device STANDIN_VARIANT(device)
-#define fastlr_sgd_float32 STANDIN_VARIANT(fastlr_sgd_float32)
-#define fastlr_sgd_float64 STANDIN_VARIANT(fastlr_sgd_float64)
-#define fastlr_sgd_float16 STANDIN_VARIANT(fastlr_sgd_float16)
-#define fastlr_sgd_bfloat16 STANDIN_VARIANT(fastlr_sgd_bfloat16)
-#define fastlr_sgd_mixed STANDIN_VARIANT(fastlr_sgd_mixed)
-#define fastlr_prepare STANDIN_VARIANT(fastlr_prepare)
-#define fastlr_evaluate STANDIN_VARIANT(fastlr_evaluate)
+#define FASTLR_KERNEL_NAME(name) STANDIN_VARIANT(name)
 
 namespace by_reference {
 constexpr bool kLong = FASTLR_ARGUMENT_BYTES == ::fastlr::cuda::kLongArguments;
 namespace cuda {
-using Step = const ::fastlr::cuda::StepArguments<kLong ? ::fastlr::cuda::kLongTensors : ::fastlr::cuda::kShortTensors>&;
+template <class Rule>
+using Step = const ::fastlr::cuda::StepArguments<Rule::kStates, FASTLR_ARGUMENT_BYTES>&;
 using Evaluate =
     const ::fastlr::cuda::EvaluateArguments<kLong ? ::fastlr::cuda::kLongPrograms : ::fastlr::cuda::kShortPrograms>&;
 }  // namespace cuda
@@ -34,14 +29,17 @@ namespace {
 
 using Seen = std::function<void(const void*)>;
 
-template <int32_t capacity>
-void visit(const fastlr::cuda::StepArguments<capacity>& arguments, const Seen& seen) {
+template <int32_t states, int32_t bytes>
+void visit(const fastlr::cuda::StepArguments<states, bytes>& arguments, const Seen& seen) {
+  // Empty tensors have no address, and what an update does not write has none.
+  const auto seen_if_any = [&](const void* address) {
+    if (address != nullptr) seen(address);
+  };
   seen(arguments.state);
   for (int32_t i = 0; i < arguments.tensors; ++i) {
-    for (const void* address : {static_cast<const void*>(arguments.param[i]), arguments.grad[i],
-                                static_cast<const void*>(arguments.buffer[i])}) {
-      if (address != nullptr) seen(address);
-    }
+    seen_if_any(arguments.param[i]);
+    seen_if_any(arguments.grad[i]);
+    for (const auto& buffer : arguments.buffer) seen_if_any(buffer[i]);
   }
 }
 
@@ -72,15 +70,15 @@ struct Erased<function> {
 
 }  // namespace
 
+#define STANDIN_KERNEL(name, threads) Erased<&STANDIN_VARIANT(name)>::named(#name, threads),
+#define STANDIN_KERNELS_OF(rule)                \
+  STANDIN_KERNEL(fastlr_##rule##_float32, 256)  \
+  STANDIN_KERNEL(fastlr_##rule##_bfloat16, 256) \
+  STANDIN_KERNEL(fastlr_##rule##_mixed, 256)    \
+  STANDIN_KERNEL(fastlr_##rule##_prepare, 256)
+
 const std::vector<standin::Kernel>& STANDIN_VARIANT(kernels)() {
-  static const std::vector<standin::Kernel> all = {
-      Erased<&fastlr_sgd_float32>::named("fastlr_sgd_float32", 256),
-      Erased<&fastlr_sgd_float64>::named("fastlr_sgd_float64", 256),
-      Erased<&fastlr_sgd_float16>::named("fastlr_sgd_float16", 256),
-      Erased<&fastlr_sgd_bfloat16>::named("fastlr_sgd_bfloat16", 256),
-      Erased<&fastlr_sgd_mixed>::named("fastlr_sgd_mixed", 256),
-      Erased<&fastlr_prepare>::named("fastlr_prepare", 256),
-      Erased<&fastlr_evaluate>::named("fastlr_evaluate", 128),
-  };
+  static const std::vector<standin::Kernel> all = {FASTLR_RULES(STANDIN_KERNELS_OF)
+                                                       STANDIN_KERNEL(fastlr_evaluate, 128)};
   return all;
 }

@@ -1,0 +1,88 @@
+#include "rule/info.h"
+
+#include <cstring>
+
+#include "check.h"
+#include "rules/rules.h"
+
+namespace fastlr {
+namespace {
+
+template <class Rule>
+class Description {
+ public:
+  explicit Description(RuleInfo& info) : info_(info) {}
+
+  void scheduled(const char* name, double Rule::Hyper::* member, const char* entry = nullptr, int index = -1) {
+    add(name, entry, index, Field::Kind::scheduled, member);
+  }
+  void number(const char* name, double Rule::Hyper::* member, const char* entry = nullptr, int index = -1) {
+    add(name, entry, index, Field::Kind::number, member);
+  }
+  void flag(const char* name, bool Rule::Hyper::* member) { add(name, nullptr, -1, Field::Kind::flag, member); }
+  void state(const char* name) { info_.states.emplace_back(name); }
+
+ private:
+  template <class T>
+  void add(const char* name, const char* entry, int index, Field::Kind kind, T Rule::Hyper::* member) {
+    const typename Rule::Hyper hyper{};
+    const auto offset = reinterpret_cast<const char*>(&(hyper.*member)) - reinterpret_cast<const char*>(&hyper);
+    info_.fields.push_back({name, entry == nullptr ? name : entry, index, kind, static_cast<std::size_t>(offset)});
+  }
+
+  RuleInfo& info_;
+};
+
+template <class Rule>
+bool writes(const HyperBytes& bytes, int state) {
+  typename Rule::Hyper hyper;
+  std::memcpy(&hyper, bytes.bytes, sizeof hyper);
+  return Rule::writes(Rule::traffic(hyper, false), state);
+}
+
+template <class Rule>
+RuleInfo describe(const char* name) {
+  using Hyper = typename Rule::Hyper;
+  static_assert(sizeof(Hyper) <= HyperBytes::kSize, "too many hyper-parameters");
+  static_assert(sizeof(typename Rule::template Scalars<double>) <= ScalarsBytes::kHalf, "too many scalars");
+  static_assert(Rule::kStates <= kMaxStates, "too much state");
+  RuleInfo info{name, 0, {}, {}, Rule::kCounts, Rule::kWritesFirst, writes<Rule>};
+  Description<Rule> description(info);
+  Rule::describe(description);
+  return info;
+}
+
+std::vector<RuleInfo> describe_all() {
+  std::vector<RuleInfo> all;
+#define FASTLR_DESCRIBE(name) all.push_back(describe<FASTLR_ARCH::name::Rule>(#name));
+  FASTLR_RULES(FASTLR_DESCRIBE)
+#undef FASTLR_DESCRIBE
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].number = static_cast<int>(i);
+  return all;
+}
+
+}  // namespace
+
+void Field::write(HyperBytes& hyper, double value) const {
+  if (kind == Kind::flag) {
+    hyper.bytes[offset] = value != 0.0 ? 1 : 0;
+  } else {
+    std::memcpy(hyper.bytes + offset, &value, sizeof value);
+  }
+}
+
+const std::vector<RuleInfo>& rules() {
+  static const std::vector<RuleInfo> all = describe_all();
+  return all;
+}
+
+const RuleInfo& rule_named(const std::string& name) {
+  std::string known;
+  for (const RuleInfo& rule : rules()) {
+    if (rule.name == name) return rule;
+    known += (known.empty() ? "" : ", ") + rule.name;
+  }
+  raise(ErrorKind::value, "No such rule", name, "Use one of: " + known + ".");
+}
+
+}  // namespace fastlr

@@ -1,0 +1,177 @@
+"""What the loops of the kernels have to do, by rule and element type, and what machine code does."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from device_code import Instruction
+
+VECTOR_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a rule's header does to one element: arrays read and written, and its operations with every option on."""
+
+    name: str
+    loads: int
+    stores: int
+    fmas: int
+    products: int
+    sums: int = 0
+    divisions: int = 0
+    roots: int = 0
+
+
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    states: int
+    vectors: int  # of each array that a thread of the main loop has in flight
+    forms: tuple[Form, ...]  # what models are trained with comes last
+
+
+_SGD = Rule(
+    "sgd",
+    states=1,
+    vectors=2,
+    forms=(
+        Form("without momentum", loads=2, stores=1, fmas=2, products=1),  # direction * grad; decay, step
+        Form("first momentum", loads=2, stores=2, fmas=3, products=1),  # and Nesterov's
+        Form("momentum", loads=3, stores=2, fmas=4, products=2),  # and momentum * buffer; dampening
+    ),
+)
+# Products: direction * grad, two of the square's average, kept * param, step_size * average. Sums: what the average
+# moves by, eps, the step. Fused: decay, both averages.
+_ADAM = Rule(
+    "adam",
+    states=3,
+    vectors=1,
+    forms=(
+        Form("amsgrad", loads=5, stores=4, fmas=3, products=5, sums=3, divisions=2, roots=1),
+        Form("plain", loads=4, stores=3, fmas=3, products=5, sums=3, divisions=2, roots=1),
+    ),
+)
+# Products: direction * grad, beta1 and beta2 * average, kept * param. The sum is the sign's.
+_LION = Rule("lion", states=1, vectors=2, forms=(Form("plain", loads=3, stores=2, fmas=3, products=4, sums=1),))
+RULES = {rule.name: rule for rule in (_SGD, _ADAM, _LION)}
+
+
+@dataclass(frozen=True)
+class Element:
+    name: str
+    bytes: int
+    prefix: str  # of the operations it is computed with
+    has_kernel: bool = False  # of its own; the mixed one takes the others
+
+    def kernel(self, rule: Rule) -> str:
+        return f"fastlr_{rule.name}_{self.name if self.has_kernel else 'mixed'}"
+
+
+ELEMENTS = (
+    Element("float32", 4, "F", has_kernel=True),
+    Element("float64", 8, "D"),
+    Element("float16", 2, "F"),
+    Element("bfloat16", 2, "F", has_kernel=True),
+)
+
+# What compilers make of an IEEE division and square root, beside the calls that rare operands take.
+DIVISION = {
+    "F": {"FFMA": 5, "MUFU.RCP": 1},
+    "D": {"DFMA": 7, "DMUL": 1, "FFMA": 1, "MUFU.RCP64H": 1},
+}
+ROOT = {
+    "F": {"FFMA": 2, "FMUL": 2, "MUFU.RSQ": 1},
+    "D": {"DFMA": 5, "DMUL": 3, "MUFU.RSQ64H": 1},
+}
+
+
+def elements_of_kernels() -> dict[str, tuple[Rule, tuple[Element, ...]]]:
+    """By the name of each kernel that updates: its rule, and the element types that it has loops for."""
+    kernels = {element.kernel(rule): (rule, (element,)) for rule in RULES.values() for element in ELEMENTS}
+    return kernels | {f"fastlr_{rule.name}_mixed": (rule, ELEMENTS) for rule in RULES.values()}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one turn of a loop does, for one thread."""
+
+    loads: int  # of 16 bytes
+    stores: int
+    narrow: int  # loads and stores of less
+    in_flight: int  # loads before the first instruction that uses what one of them brings
+    arithmetic: tuple[tuple[str, int], ...]  # float32 and float64 instructions
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.arithmetic)
+        return (
+            f"{self.loads} loads ({self.in_flight} before the first use) and {self.stores} stores of {VECTOR_BYTES} "
+            f"bytes, {self.narrow} of fewer, {counts}"
+        )
+
+
+def needed(element: Element, form: Form, vectors: int) -> Work:
+    """The main loop's work, and with one vector that of the loop for what is left over."""
+    lanes = vectors * VECTOR_BYTES // element.bytes
+    lane = Counter({f"{element.prefix}FMA": form.fmas, f"{element.prefix}MUL": form.products})
+    lane[f"{element.prefix}ADD"] += form.sums
+    for count, sequence in ((form.divisions, DIVISION), (form.roots, ROOT)):
+        lane.update({name: count * each for name, each in sequence[element.prefix].items()})
+    arithmetic = tuple(sorted((name, lanes * count) for name, count in lane.items() if count))
+    return Work(form.loads * vectors, form.stores * vectors, 0, form.loads * vectors, arithmetic)
+
+
+def _registers(operand: str) -> set[int]:
+    return {int(number) for number in re.findall(r"\bR(\d+)", operand)}
+
+
+def _loads_in_flight(loop: list[Instruction]) -> int:
+    loaded: set[int] = set()
+    count = 0
+    for now in loop:
+        sources = now.operands if now.is_global_store else now.operands[1:]
+        if any(loaded & _registers(operand) for operand in sources):
+            break
+        if now.is_global_load:
+            (first,) = _registers(now.operands[0])
+            loaded |= set(range(first, first + now.bytes // 4))
+            count += 1
+    return count
+
+
+def _arithmetic(loop: list[Instruction]) -> Iterator[str]:
+    for now in loop:
+        if re.fullmatch(r"F(FMA|MUL|ADD)2?|D(FMA|MUL|ADD)", now.operation):
+            yield now.operation
+        elif now.operation == "MUFU":
+            yield now.name
+
+
+def work_of(loop: list[Instruction]) -> Work:
+    accesses = [now for now in loop if now.is_global_load or now.is_global_store]
+    wide = [now for now in accesses if now.bytes == VECTOR_BYTES]
+    return Work(
+        loads=sum(now.is_global_load for now in wide),
+        stores=sum(now.is_global_store for now in wide),
+        narrow=len(accesses) - len(wide),
+        in_flight=_loads_in_flight(loop),
+        arithmetic=tuple(sorted(Counter(_arithmetic(loop)).items())),
+    )
+
+
+def loop_problems(loops: list[list[Instruction]], rule: Rule, elements: tuple[Element, ...]) -> Iterator[str]:
+    """What differs from one loop for each element type and form, and one each for the vectors that are left over."""
+    names: dict[Work, str] = {}
+    wanted: Counter[Work] = Counter()
+    for element in elements:
+        for form in rule.forms:
+            for count in {rule.vectors, 1}:
+                work = needed(element, form, count)
+                wanted[work] += 1
+                names.setdefault(work, f"{element.name}, {rule.name}, {form.name}, vectors: {count}")
+    found = Counter(work for work in map(work_of, loops) if work.loads)
+    for work in (wanted - found).elements():
+        yield f"no loop ({names[work]}) has {work}"
+    for work in (found - wanted).elements():
+        yield f"a loop has {work}"
