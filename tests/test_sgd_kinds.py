@@ -27,7 +27,9 @@ class Wrapper(Tensor):
 
     @staticmethod
     def __new__(cls: "type[Wrapper]", inner: Tensor) -> "Wrapper":
-        made: Wrapper = torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+        made: Wrapper = torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, inner.stride(), inner.storage_offset(), dtype=inner.dtype
+        )
         return made
 
     def __init__(self, inner: Tensor) -> None:
@@ -123,8 +125,10 @@ def test_parameter_subclass() -> None:
     assert_same_state(*sides)
 
 
-def test_wrapper_subclass() -> None:
-    wrapped, plain = Wrapper(torch.linspace(-1, 1, 31)), torch.linspace(-1, 1, 31)
+@pytest.mark.parametrize("offset", [0, 3])  # from which on a wrapper reports an address, which is none
+def test_wrapper_subclass(offset: int) -> None:
+    values = torch.linspace(-1, 1, 31 + offset)
+    wrapped, plain = Wrapper(values.clone()[offset:]), values[offset:]
     optimizers = fastlr.SGD([wrapped], **OPTIONS), torch_sgd([plain], **OPTIONS)
     for step in range(3):
         plain.grad = gradient_like(plain, step)

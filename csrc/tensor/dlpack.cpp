@@ -47,8 +47,33 @@ const ExchangeTable* exchange_table(PyTypeObject* type) {
   return table != nullptr && table->dltensor_from_py_object != nullptr ? table : nullptr;
 }
 
+PyTypeObject* torch_tensor() {
+  static PyTypeObject* const found = [] {
+    PyObject* torch = PyImport_ImportModule("torch");
+    PyObject* type = torch == nullptr ? nullptr : PyObject_GetAttrString(torch, "Tensor");
+    Py_XDECREF(torch);
+    PyErr_Clear();
+    return reinterpret_cast<PyTypeObject*>(type);
+  }();
+  return found;
+}
+
+// A type whose operations are Python code of its own, but not its table: what it says of memory means nothing. A wrapper
+// around other tensors reports an address that is only its offset.
+bool misleads(PyTypeObject* type, const ExchangeTable* table) {
+  PyTypeObject* plain = torch_tensor();
+  if (plain == nullptr || type == plain || table != exchange_table(plain)) return false;
+  PyObject* own = PyObject_GetAttrString(reinterpret_cast<PyObject*>(type), "__torch_dispatch__");
+  PyObject* usual = PyObject_GetAttrString(reinterpret_cast<PyObject*>(plain), "__torch_dispatch__");
+  PyErr_Clear();
+  Py_XDECREF(own);
+  Py_XDECREF(usual);
+  return own != usual;
+}
+
 TensorType learn(PyTypeObject* type) {
   TensorType known{type, exchange_table(type), nullptr, nullptr, nullptr};
+  if (known.table != nullptr && misleads(type, known.table)) known.table = nullptr;
   Py_INCREF(type);
   const Direct* direct = allowed() == Way::direct && known.table != nullptr ? find_direct() : nullptr;
   if (direct != nullptr && direct->knows(type)) known.direct = direct;

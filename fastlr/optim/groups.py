@@ -33,7 +33,12 @@ Group = dict[str, Any]
 def value(group: Group, name: str) -> Any:
     """The hyper-parameter's entry, or its element of one."""
     entry, index = PARTS.get(name, (name, None))
-    return group[entry] if index is None else group[entry][index]
+    whole = group[entry]
+    if index is None:
+        return whole
+    if not isinstance(whole, (tuple, list)) or index >= len(whole):
+        raise ValueError(f"Invalid {entry}: {whole!r}. Give a pair of numbers or schedules.")
+    return whole[index]
 
 
 def put(group: Group, name: str, value: Any) -> None:
@@ -176,8 +181,15 @@ def initialised(param_groups: list[Group]) -> list[tuple[Group, torch.Tensor]]:
         with_grad += [(group, param) for param in group["params"] if param.grad is not None]
     if any(_core.is_captured(param) for _, param in with_grad[:1]):
         return []  # an update, and nothing may wait for the gradients
-    real = any(param.grad.is_sparse or bool(param.grad.any()) for _, param in with_grad)  # type: ignore[union-attr]
-    return [] if real else with_grad
+    # All are asked, since a DTensor's ranks have to ask together.
+    real = [param.grad.is_sparse or _has_elements(param.grad) for _, param in with_grad]  # type: ignore[union-attr]
+    return [] if any(real) else with_grad
+
+
+def _has_elements(tensor: torch.Tensor) -> bool:
+    """Whether an element is not 0; for a DTensor on any of its ranks, where bool() tells of one."""
+    found = tensor.any()
+    return bool(found.full_tensor() if hasattr(found, "full_tensor") else found)
 
 
 def note_unwritten(groups: list[Group], params: set[torch.Tensor]) -> None:

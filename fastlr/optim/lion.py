@@ -138,7 +138,8 @@ def _update(
     """One update with torch's operators, in their order."""
     if weight_decay != 0:
         param.mul_(1 - lr * weight_decay)
-    direction = average.mul(beta1).add_(grad, alpha=1 - beta1).sign_()
+    mixed = average.mul(beta1).add_(grad, alpha=1 - beta1)
+    direction = torch.where(mixed.isnan(), mixed, mixed.sign())  # whose sign of NaN is 0
     if isinstance(lr, torch.Tensor):
         param.sub_(lr * direction)
     else:

@@ -33,6 +33,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "decay": {"weight_decay": 0.1},
     "momentum": {"momentum": 0.9, "weight_decay": 0.1},
     "dampening": {"momentum": 0.9, "dampening": 0.3, "nesterov": False},
+    "AdamW": {"rule": fastlr.AdamW},
+    "amsgrad": {"rule": fastlr.Adam, "amsgrad": True, "weight_decay": 0.1},
+    "betas": {"rule": fastlr.AdamW, "betas": (schedules.Linear(0.5, 0.9, 9), 0.99)},
+    "Lion": {"rule": fastlr.Lion, "betas": (0.9, schedules.Linear(0.5, 0.9, 9))},
     "schedules": {"momentum": schedules.Linear(0.5, 0.9, 9), "weight_decay": schedules.Exponential(0.1, 0.9)},
 }
 FLAT = [False, True]
@@ -41,14 +45,14 @@ FLAT = [False, True]
 class Run:
     """A model, its optimizer and a fixed series of gradients; the last layer's bias gets its first one late."""
 
-    def __init__(self, lr: Any, **options: Any) -> None:
+    def __init__(self, lr: Any, rule: Any = fastlr.SGD, **options: Any) -> None:
         torch.manual_seed(0)
         self.model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
         groups: list[dict[str, Any]] = [
             {"params": list(self.model[0].parameters())},
             {"params": list(self.model[1].parameters()), "lr_scale": 0.5},
         ]
-        self.optimizer = fastlr.SGD(groups, lr=copy.deepcopy(lr), **options)
+        self.optimizer = rule(groups, lr=copy.deepcopy(lr), **options)
 
     def train(self, steps: range) -> "Run":
         for step in steps:

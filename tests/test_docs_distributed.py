@@ -1,0 +1,28 @@
+"""docs/distributed.md: its script runs on two ranks as pasted, and goes on from its checkpoint."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "distributed.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="needs a torch that was built with distributed")
+def test_the_script_runs_as_pasted(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("\n".join(BLOCKS), encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"],
+        cwd=tmp_path,
+        env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert sorted(run.stdout.splitlines()) == ["0 20 True", "1 20 True"]
