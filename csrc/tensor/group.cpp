@@ -54,8 +54,8 @@ Group::Group(const RuleInfo& rule)
 PyObject* Group::params() const {
   PyObject* params = entries_[params_place_];
   if (PyList_Check(params)) return params;
-  raise(ErrorKind::type, "A parameter group has no list of parameters", py::repr(py::handle(params)).cast<std::string>(),
-        "Add groups with add_param_group().");
+  raise(ErrorKind::type, "A parameter group has no list of parameters",
+        py::repr(py::handle(params)).cast<std::string>(), "Add groups with add_param_group().");
 }
 
 void Group::read_clock() {
@@ -64,15 +64,21 @@ void Group::read_clock() {
   lr_scale_ = number(entries_.name(lr_scale_place_), entries_[lr_scale_place_]) * reduction(entries_[plateau_]);
 }
 
+// Each with what its schedule is multiplied by.
+template <class Visit>
+void Group::visit(Visit visit) {
+  double scale = lr_scale_;
+  for (Scheduled& scheduled : scheduled_) {
+    visit(scheduled, scale);
+    scale = 1.0;
+  }
+}
+
 void Group::read(PyObject* group, Evaluations& known) {
   entries_.read(group);
   read_clock();
   const int64_t t = step_count_ - held_steps_;
-  double scale = lr_scale_;
-  for (Scheduled& scheduled : scheduled_) {
-    scheduled.field().write(hyper_, scheduled.read(t, scale, known));
-    scale = 1.0;
-  }
+  visit([&](Scheduled& scheduled, double scale) { scheduled.field().write(hyper_, scheduled.read(t, scale, known)); });
   for (const auto& [field, place] : constants_) {
     PyObject* value = entries_[place];
     const bool is_flag = field->kind == Field::Kind::flag;
@@ -109,11 +115,7 @@ void Group::look(PyObject* group, Evaluations& known) {
   entries_.read(group);
   read_clock();
   const int64_t t = step_count_ - held_steps_;
-  double scale = lr_scale_;
-  for (Scheduled& scheduled : scheduled_) {
-    scheduled.look(t, scale, known);
-    scale = 1.0;
-  }
+  visit([&](Scheduled& scheduled, double scale) { scheduled.look(t, scale, known); });
   summarise();
 }
 
@@ -127,11 +129,7 @@ void Group::resume(PyObject* group, int64_t updates, int64_t clocked, Evaluation
 
 void Group::write_next(PyObject* group, Evaluations& known) {
   const int64_t t = step_count_ - held_steps_;
-  double scale = lr_scale_;
-  for (Scheduled& scheduled : scheduled_) {
-    scheduled.write(group, t, scale, known);
-    scale = 1.0;
-  }
+  visit([&](Scheduled& scheduled, double scale) { scheduled.write(group, t, scale, known); });
 }
 
 cuda::GroupSetting Group::setting(int64_t updates) const {

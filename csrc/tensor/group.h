@@ -47,6 +47,8 @@ class Group {
 
  private:
   const Scheduled& rate() const { return scheduled_.front(); }
+  template <class Visit>
+  void visit(Visit visit);
   void read_clock();
   void write_next(PyObject* group, Evaluations& known);
   void summarise();
