@@ -82,3 +82,12 @@ def place(request: pytest.FixtureRequest) -> Any:
     if request.param == "gpu":
         return cuda_places.GpuPlace()
     return cuda_places.StandinPlace(request.getfixturevalue("standin"))
+
+
+@pytest.fixture(scope="session")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two processes with a gloo group between them, started at their first use."""
+    import distributed_processes
+
+    with distributed_processes.Ranks(tmp_path_factory.mktemp("ranks")) as processes:
+        yield processes

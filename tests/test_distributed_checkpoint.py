@@ -1,6 +1,5 @@
 """torch.distributed.checkpoint: saved on two ranks and loaded on two and on one, a training goes on with its bits."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from distributed_runs import RATE, RULES, STEPS, WORLD
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled, unavailable or uninitialized")
 WRAPPINGS = ["DDP", "FSDP2", "FSDP2 in part"]
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with Ranks(tmp_path_factory.mktemp("ranks")) as processes:
-        yield processes
 
 
 def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:

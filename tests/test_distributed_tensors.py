@@ -1,7 +1,5 @@
 """DTensors in every layout: the bits of torch's optimizers, by the core where parameter, gradient and state agree."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from sgd_cases import NATIVE, assert_same_bits
@@ -12,13 +10,6 @@ if not torch.distributed.is_available():
 from distributed_processes import Ranks
 from distributed_runs import RULES
 from distributed_tensors import IN_PARTS, LAYOUTS, first_update_at_rate_0, stale_backward, update, versions
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with Ranks(tmp_path_factory.mktemp("ranks")) as processes:
-        yield processes
-
 
 # torch refuses what is not linear of sums whose parts it has.
 CASES = [(layout, rule) for layout in LAYOUTS for rule in ("SGD", "AdamW") if (layout, rule) != (IN_PARTS, "AdamW")]

@@ -1,6 +1,5 @@
 """Trainings on two ranks: as torch's optimizers under the same wrapping, and as one process."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,12 +11,6 @@ if not torch.distributed.is_available():
 
 from distributed_processes import Ranks
 from distributed_runs import RULES, train
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    with Ranks(tmp_path_factory.mktemp("ranks")) as processes:
-        yield processes
 
 
 def assert_same(actual: dict[str, Any], expected: dict[str, Any]) -> None:
