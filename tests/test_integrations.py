@@ -19,8 +19,9 @@ def test_lightning_s_dict() -> None:
     assert fastlr.lightning(optimizer, scheduler) == {"optimizer": optimizer, "lr_scheduler": entry}
 
 
-def test_lightning_s_dict_with_a_follower() -> None:
-    optimizer = fastlr.SGD([torch.zeros(1)], lr=WARM)
+@pytest.mark.parametrize("make", [fastlr.SGD, fastlr.AdamW, fastlr.Lion])
+def test_lightning_s_dict_with_a_follower(make: Any) -> None:
+    optimizer = make([torch.zeros(1)], lr=WARM)
     made = fastlr.lightning(optimizer)["lr_scheduler"]["scheduler"]
     assert isinstance(made, fastlr.LRScheduler)
     assert made.get_last_lr() == [WARM(0)]

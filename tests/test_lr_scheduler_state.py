@@ -194,6 +194,22 @@ def test_a_state_of_torch_s_scheduler_gives_the_count() -> None:
     assert applied_rates(optimizer, spy) == [OTHER(4) * 0.4]
 
 
+def test_a_checkpoint_of_torch_s_goes_on_under_a_schedule_of_fastlr() -> None:
+    optimizer, spy, ours = single(fastlr.SGD, lr=WARM)
+    param = torch.zeros_like(spy.param)
+    param.grad = torch.zeros_like(param)
+    theirs = torch.optim.SGD([param], lr=0.4, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(theirs, 0.9)
+    for _ in range(4):
+        theirs.step()
+        scheduler.step()
+    optimizer.load_state_dict(theirs.state_dict())  # which has no count
+    ours.load_state_dict(scheduler.state_dict())
+    assert ours.get_last_lr() == [WARM(4)]
+    assert applied_rates(optimizer, spy) == [WARM(4)]
+    assert optimizer.step_count == 5
+
+
 @BOTH
 def test_last_epoch_starts_part_way(make: Any) -> None:
     spy = Spy()

@@ -97,8 +97,12 @@ class Native:
 
     def resume(self, t: int, state: dict[str, Any]) -> list[float]:
         """The rates of the update at t: those that were saved, while the optimizer is still to be loaded."""
+        unknown = self.optimizer.step_count != t
+        if unknown and self.optimizer.step_count == 0:  # new, or with a state of torch's, which has no count
+            self.optimizer.step_count = t
+            unknown = not self.optimizer.state
         rates = self.rates(t)
-        return rates if self.optimizer.step_count == t else list(state.get("_last_lr", rates))
+        return list(state.get("_last_lr", rates)) if unknown else rates
 
     def _followed(self, name: str, index: int) -> Any:
         return self.optimizer.param_groups[index][groups.schedule_key("lr" if name == "factor" else name)]

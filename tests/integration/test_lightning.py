@@ -1,4 +1,4 @@
-"""Lightning with fastlr.SGD and no scheduler: applied rate = logged rate = expected rate at every update.
+"""Lightning with fastlr's optimizers: applied rate = logged rate = expected rate at every update.
 
 LearningRateMonitor reads `param_groups` when a training batch starts, before its update, under the number of updates
 done: the value logged at step t is the rate that update t uses.
@@ -9,8 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from driven_cases import DRIVEN, EXPECTED, Driven
-from sgd_spy import RateSpy
+from adam_cases import needs_fma
+from driven_cases import (
+    ACCUMULATED_AND_CLIPPED,
+    DRIVEN,
+    EXPECTED,
+    UPDATES,
+    Driven,
+    assert_same_bits,
+    own_adamw,
+    standard_adamw,
+)
 
 import fastlr
 from fastlr import schedules
@@ -24,34 +33,52 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec.*"),  # Lightning's own use of torch's pytree
 ]
 
-UPDATES = 12
-WARM = fastlr.warmup_cosine(0.05, UPDATES, warmup=3)
-MOMENTUM = schedules.Linear(0.5, 0.9, UPDATES)
+RISING = schedules.Linear(0.5, 0.9, UPDATES)
 
 
 class Module(lightning.LightningModule):  # type: ignore[misc,name-defined]
-    """configure_optimizers returns the optimizer alone."""
+    """configure_optimizers returns what `make` makes of the groups."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, make: Any) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.body = torch.nn.Linear(4, 3, dtype=torch.float64)
         self.head = torch.nn.Linear(3, 1, dtype=torch.float64)
-        self.options = options
+        self.make = make
+        self.losses: list[float] = []
 
     def training_step(self, batch: list[torch.Tensor], index: int) -> torch.Tensor:
         (inputs,) = batch
         loss: torch.Tensor = (self.head(torch.tanh(self.body(inputs))) - inputs.sum(1, keepdim=True)).square().mean()
+        self.losses.append(loss.item())
         return loss
 
-    def configure_optimizers(self) -> fastlr.SGD:
+    def configure_optimizers(self) -> Any:
         groups: list[dict[str, Any]] = [
             {"params": list(self.body.parameters()), "name": "body"},
-            {"params": list(self.head.parameters()), "name": "head", "lr_scale": 0.5},
+            {"params": list(self.head.parameters()), "name": "head"},
         ]
-        self.optimizer = fastlr.SGD(groups, **{"lr": WARM, **self.options})
-        self.spy = RateSpy(self.optimizer)
-        return self.optimizer
+        return self.make(groups)
+
+
+class DrivenModule(Module):
+    """One of the kinds of optimizers, with its scheduler; those that are alone have none."""
+
+    def __init__(self, name: str, usual: bool = False, **entry: Any) -> None:
+        def make(groups: list[dict[str, Any]]) -> Any:
+            self.driven = Driven(name, groups, usual=usual)
+            if self.driven.alone:
+                return self.driven.optimizer
+            made = fastlr.lightning(self.driven.optimizer, self.driven.scheduler)
+            made["lr_scheduler"].update(entry)
+            return made
+
+        super().__init__(make)
+
+    def check_logged(self, log: "Log", updates: range) -> None:
+        kind = type(self.driven.optimizer).__name__
+        for name, rates in zip(("body", "head"), EXPECTED, strict=True):
+            assert log.values(f"lr-{kind}/{name}") == {t: rates[t] for t in updates}
 
 
 class Log(Logger):
@@ -102,77 +129,62 @@ def fit(module: Module, folder: Path, checkpoint: Path | None = None, **options:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_applied_logged_and_expected_rates_agree(tmp_path: Path, accumulate: int) -> None:
-    module = Module()
-    _, log = fit(module, tmp_path, accumulate_grad_batches=accumulate)
-    expected = [WARM(t) for t in range(UPDATES)]
-    half = [rate * 0.5 for rate in expected]
-    assert module.spy.stated == [expected, half]
-    assert module.spy.applied[0] == pytest.approx(expected, rel=1e-9)
-    assert module.spy.applied[1] == pytest.approx(half, rel=1e-9)
-    assert log.values("lr-SGD/body") == dict(enumerate(expected))
-    assert log.values("lr-SGD/head") == dict(enumerate(half))
-    assert module.optimizer.step_count == UPDATES
-
-
-def test_logged_momentum_follows_its_schedule(tmp_path: Path) -> None:
-    _, log = fit(Module(momentum=MOMENTUM), tmp_path)
-    assert log.values("lr-SGD/body-momentum") == {t: MOMENTUM(t) for t in range(UPDATES)}
-
-
-def test_resumed_from_a_checkpoint(tmp_path: Path) -> None:
-    whole, first, second = (Module(momentum=0.9) for _ in range(3))
-    fit(whole, tmp_path)
-    trainer, _ = fit(first, tmp_path, max_steps=6)
-    trainer.save_checkpoint(tmp_path / "half.ckpt")
-    _, log = fit(second, tmp_path, checkpoint=tmp_path / "half.ckpt")
-    assert log.values("lr-SGD/body") == {t: WARM(t) for t in range(6, UPDATES)}
-    assert second.optimizer.step_count == UPDATES
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
-
-
-class DrivenModule(Module):
-    """configure_optimizers returns an optimizer with its scheduler."""
-
-    def configure_optimizers(self) -> Any:
-        groups: list[dict[str, Any]] = [
-            {"params": list(self.body.parameters()), "name": "body"},
-            {"params": list(self.head.parameters()), "name": "head"},
-        ]
-        self.driven = Driven(self.options["name"], groups, momentum=self.options.get("momentum", 0.0))
-        made = fastlr.lightning(self.driven.optimizer, self.driven.scheduler)
-        made["lr_scheduler"].update(self.options.get("entry", {}))
-        return made
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("name", DRIVEN)
-def test_schedules_over_any_optimizer(tmp_path: Path, name: str, accumulate: int) -> None:
-    module = DrivenModule(name=name)
+def test_applied_logged_and_expected_rates_agree(tmp_path: Path, name: str, accumulate: int) -> None:
+    module = DrivenModule(name)
     _, log = fit(module, tmp_path, accumulate_grad_batches=accumulate)
     module.driven.check(range(UPDATES))
-    kind = type(module.driven.optimizer).__name__
-    assert log.values(f"lr-{kind}/body") == dict(enumerate(EXPECTED[0]))
-    assert log.values(f"lr-{kind}/head") == dict(enumerate(EXPECTED[1]))
+    module.check_logged(log, range(UPDATES))
 
 
 @pytest.mark.parametrize("name", DRIVEN)
-def test_any_optimizer_resumed_from_a_checkpoint(tmp_path: Path, name: str) -> None:
-    whole, first, second = (DrivenModule(name=name, momentum=0.9) for _ in range(3))
+def test_resumed_from_a_checkpoint(tmp_path: Path, name: str) -> None:
+    whole, first, second = (DrivenModule(name, usual=True) for _ in range(3))
     fit(whole, tmp_path)
     trainer, _ = fit(first, tmp_path, max_steps=6)
     trainer.save_checkpoint(tmp_path / "half.ckpt")
     _, log = fit(second, tmp_path, checkpoint=tmp_path / "half.ckpt")
     second.driven.check_stated(range(6, UPDATES))
-    kind = type(second.driven.optimizer).__name__
-    assert log.values(f"lr-{kind}/body") == {t: EXPECTED[0][t] for t in range(6, UPDATES)}
-    for a, b in zip(whole.parameters(), second.parameters(), strict=True):
-        assert torch.equal(a, b)
+    second.check_logged(log, range(6, UPDATES))
+    assert first.losses + second.losses == whole.losses
+    assert_same_bits(second.driven.optimizer, whole.driven.optimizer)
+
+
+MOMENTUM: dict[str, Any] = {
+    "SGD": lambda groups: fastlr.SGD(groups, momentum=RISING),
+    "AdamW": lambda groups: fastlr.AdamW(groups, betas=(RISING, 0.999)),
+    "Lion": lambda groups: fastlr.Lion(groups, betas=(RISING, 0.99)),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTUM)
+def test_logged_momentum_follows_its_schedule(tmp_path: Path, name: str) -> None:
+    _, log = fit(Module(MOMENTUM[name]), tmp_path)
+    assert log.values(f"lr-{name}/body-momentum") == {t: RISING(t) for t in range(UPDATES)}
+
+
+@needs_fma
+@ACCUMULATED_AND_CLIPPED
+def test_the_bits_of_torch_s_adamw(tmp_path: Path, accumulate: int, clip: float) -> None:
+    pairs = []
+
+    def make_with(make: Any) -> Any:
+        def made(groups: list[dict[str, Any]]) -> Any:
+            pairs.append(make(groups))
+            return {"optimizer": pairs[-1][0], "lr_scheduler": {"scheduler": pairs[-1][1], "interval": "step"}}
+
+        return made
+
+    modules = [Module(make_with(make)) for make in (own_adamw, standard_adamw)]
+    for module in modules:
+        fit(module, tmp_path, accumulate_grad_batches=accumulate, gradient_clip_val=clip or None)
+    assert len(modules[0].losses) == UPDATES * accumulate
+    assert modules[0].losses == modules[1].losses
+    assert_same_bits(pairs[0][0], pairs[1][0])
 
 
 def test_stepped_once_an_epoch_it_warns_and_names_the_interval(tmp_path: Path) -> None:
-    module = DrivenModule(name="torch.optim.SGD", entry={"interval": "epoch"})
+    module = DrivenModule("torch.optim.SGD", interval="epoch")
     with pytest.warns(UserWarning, match="6 updates between two steps.*interval 'step'"):
         fit(module, tmp_path)
     assert module.driven.scheduler.last_epoch == UPDATES
