@@ -182,7 +182,8 @@ def initialised(param_groups: list[Group]) -> list[tuple[Group, torch.Tensor]]:
     if any(_core.is_captured(param) for _, param in with_grad[:1]):
         return []  # an update, and nothing may wait for the gradients
     # All are asked, since a DTensor's ranks have to ask together.
-    real = [param.grad.is_sparse or _has_elements(param.grad) for _, param in with_grad]  # type: ignore[union-attr]
+    grads = [param.grad for _, param in with_grad if param.grad is not None]
+    real = [grad.is_sparse or _has_elements(grad) for grad in grads]
     return [] if any(real) else with_grad
 
 

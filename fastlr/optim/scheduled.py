@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fastlr import _core
-from fastlr.optim import groups
+from fastlr.optim import groups, link
 from fastlr.optim.notices import notify, warn_replaced
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
@@ -21,7 +21,7 @@ from fastlr.schedules.plateau import ReduceOnPlateau
 Left: TypeAlias = "list[tuple[int, dict[str, float], list[torch.Tensor]]]"
 
 
-class ScheduledOptimizer(Optimizer):
+class ScheduledOptimizer(link.TraceableOptimizer):
     """An optimizer whose step evaluates schedules natively.
 
     ``group["lr"]`` is always a float (or the caller's tensor): what the next update uses. The schedules stand beside
@@ -76,6 +76,9 @@ class ScheduledOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if torch.compiler.is_dynamo_compiling():
+            link.trace(self)
+            return loss
         if not self.state and self._only_initialises():
             return loss
         plan = self._plan
@@ -101,7 +104,7 @@ class ScheduledOptimizer(Optimizer):
             or self._optimizer_step_post_hooks
             or _global_optimizer_pre_hooks
             or _global_optimizer_post_hooks
-            or torch._C._autograd._profiler_enabled()
+            or link.is_profiled()
         ):
             return self._hooked_step(*args, **kwargs)
         return self._update(*args, **kwargs)
@@ -115,9 +118,7 @@ class ScheduledOptimizer(Optimizer):
         """Whether this step only has to create the state: nothing is counted, so the first update stays a first one."""
         with_grad = groups.initialised(self.param_groups)
         if with_grad:
-            self._create_state(with_grad)
-            if self._plan.writes_first():
-                self._unwritten = {param for _, param in with_grad if param in self.state}
+            link.allocate(self, with_grad)
         return bool(with_grad)
 
     @abstractmethod
@@ -285,7 +286,9 @@ class ScheduledOptimizer(Optimizer):
         """Groups or state are other ones now; captured graphs learn of it at once."""
         if "_plan" not in self.__dict__:
             self._plan = _core.Step(self.rule)
+            self._link = link.Link(self)
         self._plan.forget()
+        self._link.attach(self)
         if self._plan.recorded():
             notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)
 
