@@ -1,5 +1,6 @@
 #include "rule/info.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "check.h"
@@ -40,6 +41,20 @@ bool writes(const HyperBytes& bytes, int state) {
   return Rule::writes(Rule::traffic(hyper, false), state);
 }
 
+// What a rule says of itself at run time.
+void check(const RuleInfo& info, int states) {
+  const auto scheduled = std::count_if(info.fields.begin(), info.fields.end(),
+                                       [](const Field& field) { return field.kind == Field::Kind::scheduled; });
+  const bool rate_first = !info.fields.empty() && info.fields.front().kind == Field::Kind::scheduled;
+  if (!rate_first || scheduled > kMaxScheduled) {
+    raise(ErrorKind::runtime, "A rule describes its scheduled hyper-parameters wrongly", info.name,
+          "Begin with the learning rate, and schedule at most " + std::to_string(kMaxScheduled) + ".");
+  }
+  if (info.states.size() != static_cast<std::size_t>(states)) {
+    raise(ErrorKind::runtime, "A rule names other states than it has", info.name, "Name each of its kStates.");
+  }
+}
+
 template <class Rule>
 RuleInfo describe(const char* name) {
   using Hyper = typename Rule::Hyper;
@@ -49,6 +64,7 @@ RuleInfo describe(const char* name) {
   RuleInfo info{name, 0, {}, {}, Rule::kCounts, Rule::kWritesFirst, writes<Rule>};
   Description<Rule> description(info);
   Rule::describe(description);
+  check(info, Rule::kStates);
   return info;
 }
 
