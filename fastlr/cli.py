@@ -14,7 +14,7 @@ from typing import TypeAlias
 from fastlr._command import CommandError
 from fastlr._info import info, info_text
 from fastlr._schedule_commands import close_quietly, picture_file, run_eval, run_plot, steps_range
-from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, bench
+from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, RULES, bench
 from fastlr.benchmarks.cuda import CUDA_CASES, CUDA_FULL, CUDA_PEERS, CUDA_QUICK, DTYPES, bench_cuda
 from fastlr.demo import demo
 
@@ -60,15 +60,17 @@ def parser() -> argparse.ArgumentParser:
 def add_bench_command(commands: Commands) -> None:
     bench_parser = commands.add_parser(
         "bench",
-        help="time fastlr.SGD against torch's SGD, on the processor or on a GPU",
+        help="time fastlr's optimizers against torch's, on the processor or on a GPU",
         description="Check that all sides compute the same, then time one step of each in turn. Each torch step "
-        "includes CosineAnnealingLR.step(); fastlr's schedule is part of its step. On the processor it takes some 6 "
-        "minutes, most of them in torch.compile; --quick less than one.",
+        "includes CosineAnnealingLR.step(); fastlr's schedule is part of its step. On the processor an optimizer takes "
+        "some 6 minutes, most of them in torch.compile; --quick less than one. Of fastlr's optimizers those that torch "
+        "has too are timed: Lion has no other side.",
         epilog=f"--device cpu has the peers {', '.join(PEERS)} and the cases {', '.join(CASES)}; "
         f"--device cuda the peers {', '.join(CUDA_PEERS)} and the cases {', '.join(CUDA_CASES)}.",
     )
     add = bench_parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
+    add("--optimizer", choices=(*RULES, "all"), default="sgd", help="which rule; default: %(default)s")
     add("--quick", action="store_true", help="fewer rounds, and compiled only where --peers names it")
     add("--peers", nargs="+", metavar="PEER", help="only these of torch's, see below")
     add("--cases", nargs="+", metavar="CASE", help="only these, see below")
@@ -136,11 +138,13 @@ def check_device(arguments: argparse.Namespace) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> int:
     check_device(arguments)
+    rules = tuple(RULES) if arguments.optimizer == "all" else (arguments.optimizer,)
     if arguments.device == "cuda":
         correct = bench_cuda(
             arguments.cases or CUDA_CASES,
             arguments.peers or CUDA_PEERS,
             arguments.dtypes or tuple(DTYPES),
+            rules=rules,
             effort=CUDA_QUICK if arguments.quick else CUDA_FULL,
             json_file=arguments.json,
         )
@@ -149,6 +153,7 @@ def run_bench(arguments: argparse.Namespace) -> int:
     correct = bench(
         arguments.cases or CASES,
         peers,
+        rules=rules,
         effort=QUICK if arguments.quick else FULL,
         threads=arguments.threads,
         json_file=arguments.json,

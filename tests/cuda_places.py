@@ -6,13 +6,23 @@ from typing import Any, Protocol
 
 import torch
 from cuda_tensors import on_cpu, on_device
-from sgd_cases import buffers, gradient_like, same_bits, set_gradients, span
+from sgd_cases import gradient_like, same_bits, set_gradients, span
 from standin_driver import Standin
 from torch import Tensor
 
-import fastlr
+from fastlr.optim import ScheduledOptimizer
 
-OWN_ENTRIES = ("lr", "momentum", "weight_decay", "initial_lr", "step_count", "held_steps", "lr_scale", "plateau")
+OWN_ENTRIES = (
+    "lr",
+    "momentum",
+    "betas",
+    "weight_decay",
+    "initial_lr",
+    "step_count",
+    "held_steps",
+    "lr_scale",
+    "plateau",
+)
 
 
 def same_layout(tensor: Tensor, device: str = "cpu") -> Tensor:
@@ -126,7 +136,7 @@ class Sides:
         self,
         place: Place,
         params: Sequence[Tensor],
-        make: Callable[[list[Tensor]], fastlr.SGD],
+        make: Callable[[list[Tensor]], ScheduledOptimizer],
         devices: Sequence[int | None] = (0,),
     ) -> None:
         self.place = place
@@ -172,16 +182,15 @@ class Sides:
             self.check(f"after update {step}")
 
     def check(self, where: str = "") -> None:
-        """Parameters, momentum buffers and what stands in the groups are equal, bit for bit."""
+        """Parameters, their state and what stands in the groups are equal, bit for bit."""
         for i, (copy, param) in enumerate(zip(self.copies, self.params, strict=True)):
             self._same(copy, param, f"parameter {i} {where}")
-        ours, theirs = buffers(self.gpu), buffers(self.cpu)
-        assert ours.keys() >= theirs.keys(), f"buffers {sorted(ours)} for {sorted(theirs)} {where}"
-        in_order = [param for group in self.cpu.param_groups for param in group["params"]]
-        for i, buffer in ours.items():
-            # Allocated ahead for a momentum that is 0 so far.
-            expected = theirs[i] if i in theirs else torch.zeros_like(in_order[i])
-            self._same(buffer, expected, f"buffer {i} {where}")
+        for i, (ours, theirs) in enumerate(zip(states(self.gpu), states(self.cpu), strict=True)):
+            assert ours.keys() >= theirs.keys(), f"{sorted(ours)} for {sorted(theirs)} of parameter {i} {where}"
+            for name, tensor in ours.items():
+                # Allocated ahead for what no update has written so far.
+                expected = theirs.get(name, torch.zeros_like(on_cpu(tensor), device="cpu"))
+                self._same(tensor, expected, f"{name} {i} {where}")
         self.check_groups(where)
 
     def _same(self, copy: Tensor, param: Tensor, what: str) -> None:
@@ -193,6 +202,14 @@ class Sides:
             # As text, since the rate of a schedule that has ended is not a number.
             actual, expected = ([str(group.get(name)) for name in OWN_ENTRIES] for group in (ours, theirs))
             assert actual == expected, f"group {i} {where}"
+
+
+def states(optimizer: ScheduledOptimizer) -> list[dict[str, Tensor]]:
+    """Of each parameter in turn. A count lies on the CPU, whatever its parameter does: no step waits for it."""
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    found = [{k: v for k, v in optimizer.state.get(param, {}).items() if v is not None} for param in params]
+    assert all(type(state["step"]) is Tensor and state["step"].is_cpu for state in found if "step" in state)
+    return found
 
 
 def dense(params: Sequence[Tensor], step: int) -> None:

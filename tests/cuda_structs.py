@@ -1,9 +1,10 @@
-"""csrc/cuda/state.h, instruction.h and hyper.h in ctypes, and a compiled schedule as the kernels see it."""
+"""csrc/cuda/state.h, instruction.h and the rules' structs in ctypes, and a compiled schedule as the kernels see it."""
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from ctypes import c_bool, c_double, c_float, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fastlr.schedules import Schedule
 
 HEADER = Path(__file__).resolve().parents[1] / "csrc" / "cuda" / "state.h"
 CONSTANTS = {name: int(value) for name, value in re.findall(r"constexpr int32_t (\w+) = (\d+);", HEADER.read_text())}
-TENSORS = CONSTANTS["kLongTensors"], CONSTANTS["kShortTensors"]
+BYTES = CONSTANTS["kLongArguments"], CONSTANTS["kShortArguments"]
 PROGRAMS = CONSTANTS["kLongPrograms"], CONSTANTS["kShortPrograms"]
 WRITES, WORDS = CONSTANTS["kWrites"], CONSTANTS["kWords"]
 THREADS, EVALUATE_THREADS = CONSTANTS["kThreads"], CONSTANTS["kEvaluateThreads"]
@@ -34,30 +35,105 @@ class ProgramView(ctypes.Structure):
     _fields_ = (("code", c_void_p), ("size", c_int32), ("bounds", c_void_p), ("values", c_void_p), ("partial", c_bool))
 
 
-class SgdHyper(ctypes.Structure):
-    _fields_ = (
-        *[(name, c_double) for name in ("lr", "momentum", "dampening", "weight_decay")],
-        *[(name, c_bool) for name in ("nesterov", "maximize")],
+# HyperBytes and kMaxScheduled of csrc/rule/bytes.h.
+HYPER_BYTES = 96
+MAX_SCHEDULED = 5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A header of csrc/rules/: the members of its Hyper and of its Scalars, and its state."""
+
+    name: str
+    numbers: tuple[str, ...]
+    flags: tuple[str, ...]
+    scalars: tuple[str, ...]
+    scheduled: tuple[str, ...]
+    states: tuple[str, ...]
+    writes_first: bool = False  # the first update writes the state without reading it
+
+    def tensors(self, bytes: int) -> int:
+        """In one launch: as many as fit, in whole multiples of 8."""
+        each = ctypes.sizeof(c_void_p) * (2 + len(self.states)) + sum(ctypes.sizeof(kind) for _, kind in _PER_TENSOR)
+        head = ctypes.sizeof(c_void_p) + 4 * ctypes.sizeof(c_int32)
+        return (bytes - head) // each // 8 * 8
+
+
+RULES = {
+    rule.name: rule
+    for rule in (
+        Rule(
+            "sgd",
+            numbers=("lr", "momentum", "dampening", "weight_decay"),
+            flags=("nesterov", "maximize"),
+            scalars=("step_size", "momentum", "gradient_weight", "weight_decay", "direction"),
+            scheduled=("lr", "momentum", "weight_decay"),
+            states=("momentum_buffer",),
+            writes_first=True,
+        ),
+        Rule(
+            "adam",
+            numbers=("lr", "beta1", "beta2", "eps", "weight_decay"),
+            flags=("amsgrad", "maximize", "decoupled"),
+            scalars=(
+                *("direction", "weight_decay", "kept", "from_grad", "average_weight"),
+                *("beta2", "square_weight", "correction", "eps", "step_size"),
+            ),
+            scheduled=("lr", "beta1", "beta2", "weight_decay"),
+            states=("exp_avg", "exp_avg_sq", "max_exp_avg_sq"),
+        ),
+        Rule(
+            "lion",
+            numbers=("lr", "beta1", "beta2", "weight_decay"),
+            flags=("maximize",),
+            scalars=("direction", "kept", "step_size", "beta1", "mixed_weight", "beta2", "average_weight"),
+            scheduled=("lr", "beta1", "beta2", "weight_decay"),
+            states=("exp_avg",),
+        ),
     )
+}
 
 
-class SgdScalars(ctypes.Structure):
-    _fields_ = tuple(
-        (name, c_float) for name in ("step_size", "momentum", "gradient_weight", "weight_decay", "direction")
-    )
+@cache
+def hyper(rule: Rule) -> type[ctypes.Structure]:
+    class Hyper(ctypes.Structure):
+        _fields_ = (*[(name, c_double) for name in rule.numbers], *[(name, c_bool) for name in rule.flags])
+
+    return Hyper
 
 
-class StepValues(ctypes.Structure):
-    _fields_ = (("hyper", SgdHyper), ("scalars", SgdScalars), ("decay", ctypes.c_int32))
+@cache
+def scalars(rule: Rule, kind: type[c_float] | type[c_double]) -> type[ctypes.Structure]:
+    class Scalars(ctypes.Structure):
+        _fields_ = tuple((name, kind) for name in rule.scalars)
+
+    return Scalars
+
+
+@cache
+def step_values(rule: Rule) -> type[ctypes.Structure]:
+    class StepValues(ctypes.Structure):
+        _fields_ = (
+            ("hyper", hyper(rule)),
+            ("single", scalars(rule, c_float)),
+            ("exact", scalars(rule, c_double)),
+            ("updates", c_int64),
+            ("form", c_int32),
+            ("traffic", c_int32 * 2),
+        )
+
+    return StepValues
+
+
+class Followed(ctypes.Structure):
+    _fields_ = (("program", ProgramView), ("scale", c_double), ("offset", c_int64))
 
 
 class GroupState(ctypes.Structure):
     _fields_ = (
-        *[(name, ProgramView) for name in ("lr", "momentum", "weight_decay")],
-        ("hyper", SgdHyper),
-        ("lr_scale", c_double),
-        ("clock", c_int64),
-        ("held", c_int64),
+        ("follows", Followed * MAX_SCHEDULED),
+        ("hyper", c_uint64 * (HYPER_BYTES // 8)),
+        *[(name, c_int64) for name in ("clock", "held", "updates")],
     )
 
 
@@ -72,18 +148,21 @@ class StepState(ctypes.Structure):
     )
 
 
+_PER_TENSOR = (("size", c_int64), ("first_chunk", c_int32), ("place", c_int32), ("group", c_uint16), ("dtype", c_uint8))
+
+
 @cache
-def step_arguments(capacity: int) -> type[ctypes.Structure]:
+def step_arguments(rule: Rule, bytes: int) -> type[ctypes.Structure]:
+    """For a launch that takes so many bytes."""
+    tensors = rule.tensors(bytes)
+
     class StepArguments(ctypes.Structure):
         _fields_ = (
             ("state", c_void_p),
             *[(name, c_int32) for name in ("tensors", "tiles", "last", "unused")],
-            *[(name, c_void_p * capacity) for name in ("param", "grad", "buffer")],
-            ("size", c_int64 * capacity),
-            ("first_chunk", c_int32 * capacity),
-            ("place", c_int32 * capacity),
-            ("group", c_uint16 * capacity),
-            ("dtype", c_uint8 * capacity),
+            *[(name, c_void_p * tensors) for name in ("param", "grad")],
+            ("buffer", (c_void_p * tensors) * len(rule.states)),
+            *[(name, kind * tensors) for name, kind in _PER_TENSOR],
         )
 
     return StepArguments
@@ -117,12 +196,9 @@ def evaluate_arguments(capacity: int) -> type[ctypes.Structure]:
     return EvaluateArguments
 
 
-def arguments_of(
-    kernel: Kernel, struct: Callable[[int], type[ctypes.Structure]], capacities: tuple[int, int]
-) -> type[ctypes.Structure]:
-    """The arguments that this kernel takes: those of the long images or of the short ones."""
-    found = [struct(capacity) for capacity in capacities if ctypes.sizeof(struct(capacity)) == kernel.parameter_bytes]
-    (only,) = found
+def arguments_of(kernel: Kernel, structs: Iterable[type[ctypes.Structure]]) -> type[ctypes.Structure]:
+    """The one of these that the kernel takes."""
+    (only,) = [struct for struct in structs if ctypes.sizeof(struct) == kernel.parameter_bytes]
     return only
 
 

@@ -117,4 +117,6 @@ def _fraction(value: Any) -> Fraction:
 
 def _converted(modifiers: list[str], value: Any) -> Any:
     target = modifiers[-2]
+    if "rzi" in modifiers:
+        return min(max(int(value), 0), 2 ** int(target[1:]) - 1)
     return nearest(Fraction(value), target) if target in FLOATS else wrapped(int(value), target)

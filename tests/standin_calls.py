@@ -30,7 +30,7 @@ class Write(ctypes.Structure):
 
 
 class Prepare(ctypes.Structure):
-    """The arguments of fastlr_prepare, which copies words of its payload to device memory."""
+    """The arguments of fastlr_sgd_prepare, which copies words of its payload to device memory."""
 
     _fields_ = (
         ("state", c_void_p),
@@ -42,13 +42,15 @@ class Prepare(ctypes.Structure):
 
 
 def ptx(architecture: int = 80, version: str = "8.0", size: int = ctypes.sizeof(Prepare)) -> bytes:
-    entry = f".visible .entry fastlr_prepare(\n\t.param .align 8 .b8 fastlr_prepare_param_0[{size}]\n) {{ ret; }}"
+    entry = (
+        f".visible .entry fastlr_sgd_prepare(\n\t.param .align 8 .b8 fastlr_sgd_prepare_param_0[{size}]\n) {{ ret; }}"
+    )
     return f".version {version}\n.target sm_{architecture}\n.address_size 64\n{entry}\n\0".encode()
 
 
 def cubin(architecture: int, *, size: int = ctypes.sizeof(Prepare), machine: int = 190, new_abi: bool = False) -> bytes:
     """An ELF file with no more in it than the size of one kernel's arguments."""
-    names = b"\0.shstrtab\0.nv.info.fastlr_prepare\0"
+    names = b"\0.shstrtab\0.nv.info.fastlr_sgd_prepare\0"
     info = struct.pack("<BBHIHHI", 4, 0x45, 12, 0, 0, 0, size)
     flags = architecture << 8 | 4 if new_abi else architecture << 16 | 0x500 | architecture
     identity = b"\x7fELF\x02\x01\x01" + (b"\x41\x08" if new_abi else b"\x33\x07") + bytes(7)
@@ -83,7 +85,7 @@ class Cuda:
         module = c_void_p()
         return self("cuModuleLoadData", byref(module), image), module
 
-    def function(self, image: bytes = ptx(), name: str = "fastlr_prepare") -> c_void_p:
+    def function(self, image: bytes = ptx(), name: str = "fastlr_sgd_prepare") -> c_void_p:
         result, module = self.module(image)
         assert result == 0
         function = c_void_p()

@@ -223,3 +223,18 @@ def test_fused_refuses_what_is_not_native(name: str) -> None:
         optimizer.step()
     assert bool((native == 1).all())
     assert optimizer.step_count == 0
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate parameters")
+def test_a_parameter_listed_twice_is_updated_and_counted_twice(name: str) -> None:
+    sides = []
+    for optimizer_class in PAIRS[name]:
+        param, other = filled("31", torch.float32, 0), filled("257", torch.float32, 1)
+        sides.append(optimizer_class([param, other, param], lr=0.1))
+        for step in range(3):
+            give_all([param, other], step)
+            with ExactRoots():
+                sides[-1].step()
+    assert_same_state(*sides)
+    assert [float(sides[0].state[param]["step"]) for param in params_of(sides[0])] == [6, 3, 6]

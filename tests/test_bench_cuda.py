@@ -14,8 +14,9 @@ from fastlr import _core
 from fastlr.benchmarks import cuda, peers
 from fastlr.benchmarks.cuda import CUDA_CASES, CUDA_PEERS
 from fastlr.benchmarks.cuda.device import Action
-from fastlr.benchmarks.cuda.sides import LABELS
-from fastlr.benchmarks.cuda.steps import COPY
+from fastlr.benchmarks.cuda.sides import labels
+from fastlr.benchmarks.cuda.steps import COPY, held
+from fastlr.benchmarks.rules import RULES
 from fastlr.benchmarks.shapes import LARGE_SHAPE_LISTS
 from fastlr.cli import main
 from fastlr.schedules import Cosine
@@ -71,28 +72,29 @@ def test_shape_lists_have_the_published_sizes(name: str) -> None:
     assert SIZES.keys() == LARGE_SHAPE_LISTS.keys()
 
 
+@pytest.mark.parametrize(("optimizer", "moved"), [("sgd", 20), ("adam", 28), ("adamw", 28)])
 def test_all_sides_are_checked_timed_and_recorded(
-    fake: Callable[[FakeDevice], None], tmp_path: Path, capsys: Capture
+    optimizer: str, moved: int, fake: Callable[[FakeDevice], None], tmp_path: Path, capsys: Capture
 ) -> None:
     device = FakeDevice()
     fake(device)
     file = tmp_path / "figures.json"
-    assert bench("--dtypes", "float32", "--json", str(file)) == 0
+    assert bench("--optimizer", optimizer, "--dtypes", "float32", "--json", str(file)) == 0
+    rule = RULES[optimizer]
     record = json.loads(file.read_text())
     assert record["machine"]["cuda"]["driver"] == 12040
     (case,) = record["cases"]
     rows = {row["label"]: row for row in case["rows"]}
-    assert list(rows) == [*LABELS.values(), COPY]
-    assert case["correct"] is True
-    assert case["untimed"] == {}
-    assert case["step_bytes"] == 20 * SMALL.elements
+    assert list(rows) == [*labels(rule).values(), COPY]
+    assert (case["optimizer"], case["correct"], case["untimed"]) == (rule.name, True, {})
+    assert case["step_bytes"] == moved * SMALL.elements
     for label, row in rows.items():
         assert row["device"]["count"] == row["host"]["count"] == row["bandwidth"]["count"] == 2
-        assert (row["device_ratio"] is None) == (row["host_ratio"] is None) == (label == "fastlr.SGD")
+        assert (row["device_ratio"] is None) == (row["host_ratio"] is None) == (label == rule.label)
         assert (row["check"] == "") == (label == COPY)
     assert rows[COPY]["of_copy"]["median"] == 1.0
     printed = capsys.readouterr().out
-    assert "gpt2, float32: some small ones (5 tensors, 1047 elements)" in printed
+    assert f"gpt2, {rule.name}, float32: some small ones (5 tensors, 1047 elements)" in printed
     assert "GPU 0" in printed
     assert all(f"| {label} " in printed for label in rows)
     # Each of the three graphs once to check and once to time.
@@ -110,18 +112,28 @@ def test_bfloat16_moves_half_the_bytes_and_is_checked(fake: Callable[[FakeDevice
     assert labels == [*OURS, "torch foreach (default)", COPY]
 
 
-def wrong_schedule(updates: int) -> fastlr.schedules.Schedule:
-    return Cosine(peers.RATE * 1.001, 0.0, updates)
+def test_all_optimizers_are_run_in_turn(fake: Callable[[FakeDevice], None], tmp_path: Path) -> None:
+    fake(FakeDevice())
+    file = tmp_path / "figures.json"
+    assert bench("--optimizer", "all", "--peers", "foreach", "--json", str(file)) == 0
+    cases = [(case["optimizer"], case["dtype"]) for case in json.loads(file.read_text())["cases"]]
+    assert cases == [(rule.name, dtype) for rule in RULES.values() for dtype in cuda.DTYPES]
 
 
+def wrong_schedule(rate: float, updates: int) -> fastlr.schedules.Schedule:
+    return Cosine(rate * 1.001, 0.0, updates)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_wrong_fastlr_is_not_timed_and_fails(
-    fake: Callable[[FakeDevice], None], monkeypatch: Patch, capsys: Capture
+    optimizer: str, fake: Callable[[FakeDevice], None], monkeypatch: Patch, capsys: Capture
 ) -> None:
     fake(FakeDevice())
     monkeypatch.setattr(peers, "schedule", wrong_schedule)
-    assert bench("--dtypes", "float32") == 1
+    assert bench("--optimizer", optimizer, "--dtypes", "float32") == 1
     printed = capsys.readouterr().out
-    for label in OURS:
+    ours, graph, *_ = labels(RULES[optimizer]).values()
+    for label in (ours, graph):
         assert f"\n{label}: not timed: WRONG by " in printed
         assert f"| {label} " not in printed
     assert "| torch fused " in printed
@@ -193,6 +205,12 @@ def test_a_case_that_needs_more_than_is_free_is_skipped(
     assert case["correct"] is True
 
 
+@pytest.mark.parametrize(("optimizer", "values"), [("sgd", 6), ("adam", 9), ("adamw", 9)])
+def test_values_held_for_each_element(optimizer: str, values: int) -> None:
+    """Parameter, gradient, state; the copies of all but the gradient; temporaries: 1 of SGD's, 2 of Adam's."""
+    assert held(RULES[optimizer]) == values
+
+
 def test_running_out_of_memory_skips_the_case(
     fake: Callable[[FakeDevice], None], monkeypatch: Patch, capsys: Capture
 ) -> None:
@@ -218,5 +236,5 @@ def test_without_a_device_nothing_is_done(monkeypatch: Patch, tmp_path: Path, ca
 
 
 def test_names() -> None:
-    assert set(LABELS) == {"fastlr", "fastlr-graph", *CUDA_PEERS}
+    assert set(labels(RULES["sgd"])) == {"fastlr", "fastlr-graph", *CUDA_PEERS}
     assert list(cuda.DTYPES) == ["float32", "bfloat16"]

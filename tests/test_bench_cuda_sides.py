@@ -1,6 +1,7 @@
 """The sides of the bench on CUDA and how they are compared, on a fake device; the figures made of their times."""
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, TypeAlias
 
 import pytest
@@ -15,11 +16,15 @@ from fastlr.benchmarks import peers
 from fastlr.benchmarks.cuda import sides, steps
 from fastlr.benchmarks.cuda.check import CHECKED_UPDATES, TOLERANCES, Checks
 from fastlr.benchmarks.cuda.device import WARM_UPS, Action, Times
-from fastlr.benchmarks.cuda.sides import LABELS, Tensors, make_cuda_side
+from fastlr.benchmarks.cuda.sides import Tensors, labels, make_cuda_side
 from fastlr.benchmarks.cuda.steps import COPY, time_case
+from fastlr.benchmarks.rules import RULES, Rule
 from fastlr.schedules import Constant
 
 Patch: TypeAlias = pytest.MonkeyPatch
+
+SGD, ADAMW = RULES["sgd"], RULES["adamw"]
+each_rule = pytest.mark.parametrize("rule", [SGD, ADAMW], ids=["sgd", "adamw"])
 
 
 def test_figures_are_computed_within_each_round(monkeypatch: Patch) -> None:
@@ -29,7 +34,7 @@ def test_figures_are_computed_within_each_round(monkeypatch: Patch) -> None:
         COPY: [Times(1e-6, 1e-6), Times(3e-6, 1e-6)],
     }
     monkeypatch.setattr(steps, "alternate", lambda actions, effort: measured)
-    case = time_case(SMALL, torch.float32, ["fused"], SHORT, FakeDevice())
+    case = time_case(SGD, SMALL, torch.float32, ["fused"], SHORT, FakeDevice())
     ours, fused, copy = case.rows
     assert (fused.device.median, fused.host.median) == (8.0, 16.0)
     assert fused.device_ratio is not None
@@ -43,7 +48,7 @@ def test_figures_are_computed_within_each_round(monkeypatch: Patch) -> None:
 
 def keep_rate(monkeypatch: Patch) -> FakeDevice:
     """The rate never changes after the capture."""
-    monkeypatch.setattr(peers, "schedule", lambda updates: Constant(peers.RATE))
+    monkeypatch.setattr(peers, "schedule", lambda rate, updates: Constant(rate))
     made = sides._graphed
 
     def stuck(*arguments: Any) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
@@ -65,10 +70,13 @@ def do_nothing(monkeypatch: Patch) -> FakeDevice:
 
 @pytest.mark.parametrize("make", [keep_rate, be_late, do_nothing])
 @pytest.mark.parametrize("dtype", TOLERANCES)
-def test_a_wrong_graph_is_found(make: Callable[[Patch], FakeDevice], dtype: torch.dtype, monkeypatch: Patch) -> None:
+@each_rule
+def test_a_wrong_graph_is_found(
+    rule: Rule, make: Callable[[Patch], FakeDevice], dtype: torch.dtype, monkeypatch: Patch
+) -> None:
     device = make(monkeypatch)
-    tensors = Tensors(SMALL.shapes, dtype, device.device)
-    checks = Checks(tensors, device)
+    tensors = Tensors(rule, SMALL.shapes, dtype, device.device)
+    checks = Checks(rule, tensors, device)
     # On the processor torch's fused step is wrong in 16 bits by itself.
     for name in ("fastlr-graph", "graph", "graph-fill") if dtype == torch.float32 else ("fastlr-graph",):
         verdict = checks.verdict(name)
@@ -94,21 +102,25 @@ class StandinDevice(FakeDevice):
 
 @pytest.mark.skipif(not hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), reason="needs torch 2.10's exchange table")
 @pytest.mark.parametrize("dtype", TOLERANCES)
-def test_fastlrs_kernels_in_and_out_of_a_graph_are_right(dtype: torch.dtype, standin: Standin) -> None:
+@each_rule
+def test_fastlrs_kernels_in_and_out_of_a_graph_are_right(rule: Rule, dtype: torch.dtype, standin: Standin) -> None:
     device = StandinDevice(StandinPlace(standin))
-    tensors = Tensors(SMALL.shapes, dtype, device.device)
+    tensors = Tensors(rule, SMALL.shapes, dtype, device.device)
     tensors.parameters = [on_device(parameter) for parameter in tensors.parameters]  # type: ignore[misc]
-    tensors.momentum = [on_device(momentum) for momentum in tensors.momentum]
-    checks = Checks(tensors, device)
+    tensors.states = {name: [on_device(tensor) for tensor in kind] for name, kind in tensors.states.items()}
+    checks = Checks(rule, tensors, device)
     assert checks.verdict("fastlr").right
-    eager = launches(standin)
+    eager = launches(rule, standin)
     assert checks.verdict("fastlr-graph").right
     # The driver is not told of the launches of a replay.
-    assert (eager, launches(standin) - eager) == (CHECKED_UPDATES, WARM_UPS + 1)
+    assert (eager, launches(rule, standin) - eager) == (CHECKED_UPDATES, WARM_UPS + 1)
 
 
-def launches(standin: Standin) -> int:
-    return sum("fastlr_sgd" in str(event) for event in standin.launches())
+def launches(rule: Rule, standin: Standin) -> int:
+    """Of the rule's steps; what they are prepared by is launched once more."""
+    kernel = f"fastlr_{rule.ours.rule}_"  # type: ignore[attr-defined]
+    events = map(str, standin.launches())
+    return sum(kernel in event and f"{kernel}prepare" not in event for event in events)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +132,14 @@ def test_why_a_side_did_not_run_is_one_line(error: RuntimeError, reason: str) ->
         raise error
 
     device = FakeDevice(replay=fail)
-    checks = Checks(Tensors(SMALL.shapes, torch.float32, device.device), device)
+    checks = Checks(SGD, Tensors(SGD, SMALL.shapes, torch.float32, device.device), device)
     assert checks.verdict("graph").text == f"did not run: {reason}"
 
 
 def test_nan_is_wrong() -> None:
     device = FakeDevice()
-    tensors = Tensors(SMALL.shapes, torch.float32, device.device)
-    checks = Checks(tensors, device)
+    tensors = Tensors(SGD, SMALL.shapes, torch.float32, device.device)
+    checks = Checks(SGD, tensors, device)
     gradient = tensors.parameters[2].grad
     assert gradient is not None
     gradient[7] = float("nan")
@@ -159,24 +171,27 @@ def test_the_copy_moves_as_many_bytes(moved: int, copies: int, monkeypatch: Patc
     assert max(counted.moved) <= 2048
 
 
-@pytest.mark.parametrize("name", ["loop", *LABELS])
-def test_sides_share_the_tensors_and_follow_the_schedule(name: str) -> None:
+@pytest.mark.parametrize("name", ["loop", *labels(SGD)])
+@each_rule
+def test_sides_share_the_tensors_and_follow_the_schedule(rule: Rule, name: str) -> None:
     """As many updates as one of torch's schedulers gives rates, whatever was done while the side was made."""
     device = FakeDevice()
-    tensors = Tensors(SMALL.shapes, torch.float32, device.device)
+    tensors = Tensors(rule, SMALL.shapes, torch.float32, device.device)
     tensors.reset()
-    pointers = [tensor.data_ptr() for tensor in (*tensors.parameters, *tensors.momentum)]
+    pointers = [[tensor.data_ptr() for tensor in kind] for kind in tensors.updated()]
     start = [parameter.detach().clone() for parameter in tensors.parameters]
-    side = make_cuda_side(name, tensors, CHECKED_UPDATES, device)
+    side = make_cuda_side(rule, name, tensors, CHECKED_UPDATES, device)
     assert side.done in (0, 3)
     for _ in range(5 - side.done):
         side.update()
-    used = [side.optimizer.state[parameter]["momentum_buffer"] for parameter in tensors.parameters]
-    assert [tensor.data_ptr() for tensor in (*tensors.parameters, *used)] == pointers
+    for state, expected_pointers in zip(rule.states, pointers[1:], strict=True):
+        used = [side.optimizer.state[parameter][state] for parameter in tensors.parameters]
+        assert [tensor.data_ptr() for tensor in used] == expected_pointers
+    assert [parameter.data_ptr() for parameter in tensors.parameters] == pointers[0]
     for parameter, first in zip(tensors.parameters, start, strict=True):
         expected = torch.nn.Parameter(first)
         expected.grad = parameter.grad
-        optimizer = torch.optim.SGD([expected], lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+        optimizer = rule.theirs([expected], lr=0.1, **rule.options)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, CHECKED_UPDATES)
         for _ in range(5):
             optimizer.step()
@@ -185,11 +200,11 @@ def test_sides_share_the_tensors_and_follow_the_schedule(name: str) -> None:
 
 
 def test_reset_gives_the_same_start() -> None:
-    tensors = Tensors(SMALL.shapes, torch.bfloat16, torch.device("cpu"))
+    tensors = Tensors(ADAMW, SMALL.shapes, torch.bfloat16, torch.device("cpu"))
     tensors.reset()
     first = [parameter.detach().clone() for parameter in tensors.parameters]
-    for tensor in (*tensors.parameters, *tensors.momentum):
+    for tensor in chain.from_iterable(tensors.updated()):
         tensor.detach().fill_(3.0)
     tensors.reset()
     assert all(torch.equal(a, b) for a, b in zip(tensors.parameters, first, strict=True))
-    assert not any(momentum.any() for momentum in tensors.momentum)
+    assert not any(tensor.any() for tensor in chain.from_iterable(tensors.states.values()))

@@ -1,15 +1,17 @@
 """Each check of the machine code passes on what nvdisasm and cuobjdump said once, and fails on a spoiled text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import check_device
 import pytest
-from check_device import ELEMENTS, FORMS, Work
 from device_code import Instruction, Resources, constants, cubins, inner_loops, parse_instructions, parse_resources
+from device_loops import ELEMENTS, RULES, Element, elements_of_kernels, loop_problems, needed
 
 DATA = Path(__file__).parent / "data"
-FLOAT32, FLOAT64, _, _ = ELEMENTS
-OFF, _, LATER = FORMS
+FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = ELEMENTS
+OFF, _, _ = RULES["sgd"].forms
+WITHOUT_MOMENTUM = replace(RULES["sgd"], forms=(OFF,))
 
 # The two loops of float32 without momentum: two vectors at a time, and those that are left over.
 RECORDED = [(DATA / f"sgd_float32_off_{name}.sass").read_text() for name in ("sm75", "sm100")]
@@ -46,18 +48,11 @@ ELF = """
 """
 
 
-@pytest.fixture
-def only_without_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_device, "FORMS", (OFF,))
-
-
 def problems(sass: str) -> list[str]:
-    loops = list(inner_loops(parse_instructions(sass)))
-    return list(check_device.loop_problems(loops, (FLOAT32,), 2))
+    return list(loop_problems(list(inner_loops(parse_instructions(sass))), WITHOUT_MOMENTUM, (FLOAT32,)))
 
 
 @pytest.mark.parametrize("sass", RECORDED)
-@pytest.mark.usefixtures("only_without_momentum")
 def test_recorded_loops_pass(sass: str) -> None:
     assert problems(sass) == []
 
@@ -68,48 +63,72 @@ SPOILED = [
     ("STG.E.128", "LDG.E.128", "3 loads"),
     ("FFMA", "FADD", "1 FADD, 7 FFMA"),
     ("FMUL", "MOV", "8 FFMA, 3 FMUL"),
-    ("ISETP", "DSETP", "1 DSETP"),
+    ("ISETP", "DADD", "1 DADD"),
 ]
 
 
 @pytest.mark.parametrize("sass", RECORDED)
 @pytest.mark.parametrize(("old", "new", "said"), SPOILED)
-@pytest.mark.usefixtures("only_without_momentum")
 def test_spoiled_loop_is_found(sass: str, old: str, new: str, said: str) -> None:
     where = sass.rindex(old)  # in the second loop
     missing, other = problems(sass[:where] + sass[where:].replace(old, new, 1))
-    assert missing.startswith("no loop of float32, momentum off, 1 vectors has 2 loads (2 before the first use)")
+    assert missing.startswith(
+        "no loop (float32, sgd, without momentum, vectors: 1) has 2 loads (2 before the first use)"
+    )
     assert said in other
 
 
 @pytest.mark.parametrize("sass", RECORDED)
-@pytest.mark.usefixtures("only_without_momentum")
 def test_missing_loop_is_found(sass: str) -> None:
     first, second = inner_loops(parse_instructions(sass))
-    assert len(list(check_device.loop_problems([first], (FLOAT32,), 2))) == 1
-    assert len(list(check_device.loop_problems([first, second, second], (FLOAT32,), 2))) == 1
-    assert len(list(check_device.loop_problems([], (FLOAT32,), 2))) == 2
+    assert len(list(loop_problems([first], WITHOUT_MOMENTUM, (FLOAT32,)))) == 1
+    assert len(list(loop_problems([first, second, second], WITHOUT_MOMENTUM, (FLOAT32,)))) == 1
+    assert len(list(loop_problems([], WITHOUT_MOMENTUM, (FLOAT32,)))) == 2
 
 
 @pytest.mark.parametrize("sass", RECORDED)
-@pytest.mark.usefixtures("only_without_momentum")
 def test_early_use_of_a_load_is_found(sass: str) -> None:
     lines = sass.splitlines()
     loads = [index for index, line in enumerate(lines) if "LDG" in line]
     use = next(index for index, line in enumerate(lines) if "FMUL" in line)
     lines.insert(loads[1], lines.pop(use))
-    _, other = problems("\n".join(lines))
+    spoiled = "\n".join(lines)
+    _, other = problems(spoiled)
     assert "4 loads (1 before the first use)" in other
+    loops = list(inner_loops(parse_instructions(spoiled)))
+    assert len(list(loop_problems(loops, replace(WITHOUT_MOMENTUM, late=2), (FLOAT32,)))) == 2
+    assert list(loop_problems(loops, replace(WITHOUT_MOMENTUM, late=3), (FLOAT32,))) == []
 
 
-def test_work_of_one_element() -> None:
-    """Bytes and operations of an element, counted by hand from the formulas of SGD."""
-    float32 = check_device.needed(FLOAT32, LATER, 2)
-    assert (float32.loads + float32.stores) * 16 / 8 == 20
-    assert float32.arithmetic == (("FFMA", 4 * 8), ("FMUL", 2 * 8))
-    without = check_device.needed(FLOAT64, OFF, 1)
-    assert (without.loads + without.stores) * 16 / 2 == 24
-    assert without == Work(2, 1, 0, 2, (("DFMA", 2 * 2), ("DMUL", 1 * 2)))
+# Bytes and operations of an element, counted by hand from the formulas.
+WORKS = [
+    # rule, form, element; bytes, operations
+    ("sgd", 0, FLOAT64, 24, {"DFMA": 2, "DMUL": 1}),
+    ("sgd", 2, FLOAT32, 20, {"FFMA": 4, "FMUL": 2}),
+    ("adam", 0, FLOAT32, 36, {"FADD": 3, "FFMA": 3 + 2 * 5 + 2, "FMUL": 5 + 2, "MUFU.RCP": 2, "MUFU.RSQ": 1}),
+    ("adam", 1, BFLOAT16, 14, {"FADD": 3, "FFMA": 3 + 2 * 5 + 2, "FMUL": 5 + 2, "MUFU.RCP": 2, "MUFU.RSQ": 1}),
+    ("lion", 0, FLOAT32, 20, {"FADD": 1, "FFMA": 3, "FMUL": 4}),
+]
+
+
+@pytest.mark.parametrize(("rule", "form", "element", "size", "operations"), WORKS)
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_work_of_one_element(
+    rule: str, form: int, element: Element, size: int, operations: dict[str, int], vectors: int
+) -> None:
+    work = needed(element, RULES[rule].forms[form], vectors)
+    lanes = vectors * 16 // element.bytes
+    assert (work.loads + work.stores) * 16 / lanes == size
+    assert dict(work.arithmetic) == {name: count * lanes for name, count in operations.items()}
+    assert (work.narrow, work.in_flight) == (0, work.loads)
+
+
+def test_kernels_of_element_types() -> None:
+    kernels = {name: [element.name for element in elements] for name, (_, elements) in elements_of_kernels().items()}
+    assert len(kernels) == 3 * len(RULES)
+    assert kernels["fastlr_adam_bfloat16"] == ["bfloat16"]
+    assert kernels["fastlr_lion_mixed"] == ["float32", "float64", "float16", "bfloat16"]
+    assert FLOAT64.kernel(RULES["sgd"]) == FLOAT16.kernel(RULES["sgd"]) == "fastlr_sgd_mixed"
 
 
 def test_instructions_are_read() -> None:
@@ -166,7 +185,7 @@ def test_spill_is_found(name: str) -> None:
 
 def test_missing_kernel_is_found(tmp_path: Path) -> None:
     found = dict.fromkeys([*check_device.KERNELS, "fastlr_other"], Resources(80, 0, 0, 0, 4096))
-    first = next(check_device.image_problems(tmp_path / "sm_86_long.0123.cubin", found, 2))
+    first = next(check_device.image_problems(tmp_path / "sm_86_long.0123.cubin", found))
     assert first.startswith("other kernels than")
 
 

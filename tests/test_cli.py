@@ -25,6 +25,7 @@ USAGE = [
     (["bench", "--cases", "enormous"], "many-tiny"),
     (["bench", "--peers", "fastlr"], "foreach"),
     (["bench", "--device", "tpu"], "cuda"),
+    (["bench", "--optimizer", "lion"], "adamw"),
     (["bench", "--device", "cuda", "--dtypes", "float64"], "bfloat16"),
     (["bench", "--dtypes", "float32"], "argument --dtypes: not with --device cpu. Leave one of the two out"),
     (["bench", "--device", "cuda", "--threads", "2"], "argument --threads: not with --device cuda. Leave one of"),

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_cases import DTYPES, RULES, Rule, counts, each_rule
 from cuda_places import Graph, Place, Sides, dense, normal
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import fastlr
 from fastlr import schedules
 
 RATE = schedules.Warmup(0.1, 7) >> schedules.Cosine(0.1, 0.001, 900) >> schedules.Constant(0.002)
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+SGD = RULES["SGD"]
 
 
 class Operators(TorchDispatchMode):
@@ -34,8 +34,8 @@ def leaves(*dtypes: torch.dtype) -> list[Tensor]:
     return [normal(*size, dtype=dtype, seed=i) for dtype in dtypes or DTYPES[:1] for i, size in enumerate(sizes)]
 
 
-def sides(place: Place, *dtypes: torch.dtype, **options: Any) -> Sides:
-    made = Sides(place, leaves(*dtypes), lambda params: fastlr.SGD(params, **{"lr": RATE, **options}))
+def sides(place: Place, rule: Rule, *dtypes: torch.dtype, **options: Any) -> Sides:
+    made = Sides(place, leaves(*dtypes), lambda params: rule(params, **{"lr": RATE, **options}))
     made.refill(0)
     return made
 
@@ -60,25 +60,40 @@ def synced(both: Sides, where: str = "") -> None:
     both.check(where)
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01}])
-def test_a_thousand_replays_after_a_warm_up(options: dict[str, Any], place: Place) -> None:
-    both = sides(place, *DTYPES, **options)
+THOUSANDS = [(name, True) for name in RULES] + [("SGD", False), ("Adam", False)]
+
+
+@pytest.mark.parametrize(("name", "scheduled"), THOUSANDS)
+def test_a_thousand_replays_after_a_warm_up(name: str, scheduled: bool, place: Place) -> None:
+    rule = RULES[name]
+    both = sides(place, rule, *DTYPES, **(rule.scheduled if scheduled else {}))
     both.updates(range(3), dense)
     both.refill(3)
     graph = captured(both)
-    assert both.gpu.param_groups[0]["step_count"] == 3
+    before = both.gpu.param_groups[0]["step_count"], counts(both.gpu) if rule.counts else []
     for block in range(10):
         replay(both, graph, 100, refill=block)
     both.place.finish()
-    assert both.gpu.param_groups[0]["step_count"] == 3
+    assert before == (both.gpu.param_groups[0]["step_count"], counts(both.gpu) if rule.counts else [])
     synced(both)
     assert both.gpu.step_count == 1003
+    assert not rule.counts or set(counts(both.gpu)) == {1003}
 
 
-@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "dampening": 0.3}])
-def test_the_very_first_step_is_recorded(options: dict[str, Any], place: Place) -> None:
-    """Buffers are allocated during the capture, and the first replay is their first update."""
-    both = sides(place, *DTYPES, **options)
+@pytest.mark.parametrize("options", [{"momentum": 0}, {"momentum": 0.8, "dampening": 0, "nesterov": True}], ids=str)
+def test_replays_of_other_forms_of_sgd(options: dict[str, Any], place: Place) -> None:
+    both = sides(place, SGD, *DTYPES, **options)
+    both.updates(range(3), dense)
+    both.refill(3)
+    replay(both, captured(both), 100)
+    synced(both)
+
+
+@each_rule
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_the_very_first_step_is_recorded(scheduled: bool, rule: Rule, place: Place) -> None:
+    """State is allocated during the capture, and the first replay is its first update."""
+    both = sides(place, rule, *DTYPES, **(rule.scheduled if scheduled else {}))
     graph = captured(both)
     assert both.gpu.step_count == 0
     both.check("after the capture")
@@ -87,9 +102,16 @@ def test_the_very_first_step_is_recorded(options: dict[str, Any], place: Place) 
         synced(both, f"after replay {step}")
 
 
-def test_a_rate_that_starts_at_0_is_recorded_as_the_very_first_step(place: Place) -> None:
+def test_the_very_first_step_is_recorded_without_momentum(place: Place) -> None:
+    both = sides(place, SGD, *DTYPES, momentum=0)
+    replay(both, captured(both), 3)
+    synced(both)
+
+
+@each_rule
+def test_a_rate_that_starts_at_0_is_recorded_as_the_very_first_step(rule: Rule, place: Place) -> None:
     """Nothing asks whether the gradients are zeros, as an initialisation for a checkpoint has them."""
-    both = sides(place, lr=schedules.Linear(0.0, 0.1, 3) >> schedules.Constant(0.1), momentum=0.9)
+    both = sides(place, rule, lr=schedules.Linear(0.0, 0.1, 3) >> schedules.Constant(0.1))
     with Operators() as operators:
         graph = captured(both)
     assert operators.waits == []
@@ -97,8 +119,9 @@ def test_a_rate_that_starts_at_0_is_recorded_as_the_very_first_step(place: Place
     synced(both)
 
 
-def test_a_count_that_is_read_during_a_capture(place: Place) -> None:
-    both = sides(place, momentum=0.9)
+@each_rule
+def test_a_count_that_is_read_during_a_capture(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     both.updates(range(2), dense)
     with place.capture() as graph:
         both.gpu.step()
@@ -109,8 +132,9 @@ def test_a_count_that_is_read_during_a_capture(place: Place) -> None:
     synced(both)
 
 
-def test_two_steps_in_one_graph(place: Place) -> None:
-    both = sides(place, momentum=0.9)
+@each_rule
+def test_two_steps_in_one_graph(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     with place.capture() as graph:
         both.gpu.step()
         both.gpu.step()
@@ -120,8 +144,9 @@ def test_two_steps_in_one_graph(place: Place) -> None:
     synced(both)
 
 
-def test_two_graphs_and_steps_between_them(place: Place) -> None:
-    both = sides(place, momentum=0.9)
+@each_rule
+def test_two_graphs_and_steps_between_them(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     first = captured(both)
     replay(both, first, 2)
     second = captured(both)
@@ -132,9 +157,10 @@ def test_two_graphs_and_steps_between_them(place: Place) -> None:
     assert both.gpu.step_count == 7
 
 
+@each_rule
 @pytest.mark.parametrize("when", [[], [0], [2], [0, 1, 2, 3, 4, 5]])
-def test_steps_between_replays_with_and_without_sync(when: list[int], place: Place) -> None:
-    both = sides(place, *DTYPES, momentum=schedules.Linear(0.5, 0.9, 9), weight_decay=0.01)
+def test_steps_between_replays_with_and_without_sync(when: list[int], rule: Rule, place: Place) -> None:
+    both = sides(place, rule, *DTYPES, **rule.scheduled)
     graph = captured(both)
     for turn in range(6):
         replay(both, graph, 3, refill=turn)
@@ -145,9 +171,10 @@ def test_steps_between_replays_with_and_without_sync(when: list[int], place: Pla
     assert both.gpu.step_count == 24
 
 
-def test_a_gradient_that_appears_beside_a_graph(place: Place) -> None:
+@each_rule
+def test_a_gradient_that_appears_beside_a_graph(rule: Rule, place: Place) -> None:
     """What the graph has not recorded gets its first update from a later step."""
-    both = sides(place, momentum=0.9)
+    both = sides(place, rule)
     both.copies[3].grad = both.params[3].grad = None
     graph = captured(both)
     replay(both, graph, 2)
@@ -161,9 +188,10 @@ def test_a_gradient_that_appears_beside_a_graph(place: Place) -> None:
     synced(both)
 
 
-def test_steps_without_gradients_between_replays(place: Place) -> None:
+@each_rule
+def test_steps_without_gradients_between_replays(rule: Rule, place: Place) -> None:
     """They are counted, and evaluate nothing on the GPU."""
-    both = sides(place, momentum=0.9)
+    both = sides(place, rule)
     graph = captured(both)
     replay(both, graph, 2)
     held = [param.grad for param in both.copies]
@@ -182,7 +210,7 @@ def test_steps_without_gradients_between_replays(place: Place) -> None:
 
 
 def test_momentum_leaves_0_within_a_graph(place: Place) -> None:
-    both = sides(place, *DTYPES, momentum=schedules.Piecewise((3, 6), (0.0, 0.9, 0.0)), dampening=0.2)
+    both = sides(place, SGD, *DTYPES, momentum=schedules.Piecewise((3, 6), (0.0, 0.9, 0.0)), dampening=0.2)
     graph = captured(both)
     for step in range(8):
         replay(both, graph, refill=step)
@@ -192,7 +220,7 @@ def test_momentum_leaves_0_within_a_graph(place: Place) -> None:
 
 
 def test_momentum_leaves_0_between_steps_and_replays(place: Place) -> None:
-    both = sides(place, momentum=schedules.Piecewise((4,), (0.0, 0.9)), dampening=0.2)
+    both = sides(place, SGD, momentum=schedules.Piecewise((4,), (0.0, 0.9)), dampening=0.2)
     both.updates(range(2), dense)
     both.refill(0)
     graph = captured(both)
@@ -203,9 +231,10 @@ def test_momentum_leaves_0_between_steps_and_replays(place: Place) -> None:
     synced(both)
 
 
-def test_updates_stop_where_a_schedule_has_ended(place: Place) -> None:
+@each_rule
+def test_updates_stop_where_a_schedule_has_ended(rule: Rule, place: Place) -> None:
     ending = schedules.Linear(0.1, 0.01, 5).past_end("error")
-    both = sides(place, *DTYPES, lr=ending, momentum=0.9)
+    both = sides(place, rule, *DTYPES, lr=ending)
     both.updates(range(2), dense)
     both.refill(2)
     graph = captured(both)
@@ -225,9 +254,10 @@ def test_updates_stop_where_a_schedule_has_ended(place: Place) -> None:
     synced(both, "after a schedule that goes on")
 
 
-def test_a_step_after_replays_that_have_passed_the_end(place: Place) -> None:
+@each_rule
+def test_a_step_after_replays_that_have_passed_the_end(rule: Rule, place: Place) -> None:
     """The host does not know it: the device stops the update, and neither count goes on."""
-    both = sides(place, lr=schedules.Linear(0.1, 0.01, 5).past_end("error"))
+    both = sides(place, rule, lr=schedules.Linear(0.1, 0.01, 5).past_end("error"))
     graph = captured(both)
     replay(both, graph, 6)
     both.gpu.step()
@@ -236,8 +266,9 @@ def test_a_step_after_replays_that_have_passed_the_end(place: Place) -> None:
     both.check_groups()
 
 
-def test_a_rate_without_a_schedule_warns_once(place: Place) -> None:
-    both = sides(place, lr=0.1, momentum=0.9)
+@each_rule
+def test_a_rate_without_a_schedule_warns_once(rule: Rule, place: Place) -> None:
+    both = sides(place, rule, lr=0.1)
     with pytest.warns(UserWarning, match="recorded an update whose learning rate follows no schedule"):
         graph = captured(both)
     with warnings.catch_warnings():

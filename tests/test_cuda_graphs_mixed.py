@@ -3,20 +3,23 @@
 from typing import Any
 
 import pytest
+from cuda_cases import RULES
 from cuda_places import Graph, Place, Sides
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_cuda_graphs_changed import CHANGES, on_both, recorded, replay
+from test_cuda_graphs_changed import CHANGES, LR_SCALE, Change, on_both, recorded, replay
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:A hyper-parameter that follows a schedule was written from outside"),
     pytest.mark.filterwarnings("ignore:The checkpoint has another schedule"),
     pytest.mark.filterwarnings("ignore:A CUDA graph has recorded an update whose learning rate"),
 ]
-ACTIONS = st.one_of(
-    st.integers(1, 4),  # replays
-    st.sampled_from(["step", "step without gradients", "some gradients", "sync", "record again", *CHANGES]),
-)
+STEPS = ["step", "step without gradients", "some gradients", "sync", "record again"]
+
+
+def actions_of(rule: str) -> st.SearchStrategy[list[Any]]:
+    replays = st.integers(1, 4)
+    return st.lists(st.one_of(replays, st.sampled_from([*STEPS, *CHANGES[rule].values()])), max_size=12)
 
 
 def without_gradients(both: Sides, absent: set[int]) -> None:
@@ -30,7 +33,7 @@ def without_gradients(both: Sides, absent: set[int]) -> None:
         both.params[place].grad, both.copies[place].grad = ours, theirs
 
 
-def act(both: Sides, graph: Graph, action: Any) -> Graph:
+def act(both: Sides, graph: Graph, action: int | str | Change) -> Graph:
     if isinstance(action, int):
         replay(both, graph, action)
     elif action == "step":
@@ -46,19 +49,21 @@ def act(both: Sides, graph: Graph, action: Any) -> Graph:
         with both.place.capture() as graph:
             both.gpu.step()
     else:
-        if action == "lr_scale":  # once the CPU's optimizer has seen what the schedule has here
+        if action is LR_SCALE:  # once the CPU's optimizer has seen what the schedule has here
             replay(both, graph, 1)
-        on_both(both, CHANGES[action])
-        if action == "lr_scale":  # which shows in its groups after a step
+        assert callable(action)
+        on_both(both, action)
+        if action is LR_SCALE:  # which shows in its groups after a step
             replay(both, graph, 1)
     return graph
 
 
+@pytest.mark.parametrize("rule", RULES)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2), st.lists(ACTIONS, max_size=12))
-def test_any_order_of_replays_steps_and_changes(place: Place, warm_up: int, actions: list[Any]) -> None:
-    both, graph = recorded(place, warm_up=warm_up)
-    for action in actions:
+@given(st.data())
+def test_any_order_of_replays_steps_and_changes(rule: str, place: Place, data: st.DataObject) -> None:
+    both, graph = recorded(place, RULES[rule], warm_up=data.draw(st.integers(0, 2)))
+    for action in data.draw(actions_of(rule)):
         graph = act(both, graph, action)
     both.gpu.sync()
     both.check("after sync")

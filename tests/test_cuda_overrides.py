@@ -5,26 +5,29 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_cases import RULES, Rule, each_rule
 from cuda_places import Graph, Place, Sides, dense, normal
 from torch import Tensor
 from torch.optim import lr_scheduler as torch_schedulers
 
 import fastlr
 from fastlr import schedules
+from fastlr.optim import ScheduledOptimizer, groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:A hyper-parameter that follows a schedule was written from outside")
 RATE = schedules.Linear(0.1, 0.01, 20)
-NAMES = ["lr", "momentum", "weight_decay"]
+NAMES = [(rule, name) for rule in ("SGD", "Adam", "Lion") for name in RULES[rule].kind.scheduled]
+of_each_name = pytest.mark.parametrize(("rule", "name"), NAMES)
 
 
 def leaves() -> list[Tensor]:
     return [normal(size, seed=size) for size in (5, 1, 257)]
 
 
-def sides(place: Place) -> Sides:
-    def make(params: list[Tensor]) -> fastlr.SGD:
+def sides(place: Place, rule: Rule = RULES["SGD"]) -> Sides:
+    def make(params: list[Tensor]) -> ScheduledOptimizer:
         groups: list[dict[str, Any]] = [{"params": params[:2]}, {"params": params[2:], "lr_scale": 0.5}]
-        return fastlr.SGD(groups, lr=RATE, momentum=RATE + 0.5, weight_decay=RATE)
+        return rule(groups, lr=RATE, **rule.scheduled)
 
     return Sides(place, leaves(), make)
 
@@ -35,12 +38,12 @@ def write(both: Sides, name: str, value: float | None, group: int = 0) -> None:
         entries = side.param_groups[group]
         own = entries[f"{name}_schedule"](entries["step_count"] - entries["held_steps"])
         scale = entries["lr_scale"] if name == "lr" else 1.0
-        entries[name] = own * scale if value is None else value
+        groups.put(entries, name, own * scale if value is None else value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_value_written_by_hand_until_its_own_is_back(name: str, place: Place) -> None:
-    both = sides(place)
+@of_each_name
+def test_a_value_written_by_hand_until_its_own_is_back(rule: str, name: str, place: Place) -> None:
+    both = sides(place, RULES[rule])
     both.updates(range(3), dense)
     write(both, name, 0.25)
     both.updates(range(3, 6), dense)
@@ -63,9 +66,10 @@ def test_it_is_told_once(place: Place) -> None:
         both.gpu.step()
 
 
-def test_a_scheduler_of_torch_on_top(place: Place) -> None:
+@each_rule
+def test_a_scheduler_of_torch_on_top(rule: Rule, place: Place) -> None:
     """It writes its own rate before every step, and the schedule stands at its first value."""
-    both = sides(place)
+    both = sides(place, rule)
     made = [
         torch_schedulers.LambdaLR(side, [lambda t: 0.5 / (1 + t), lambda t: 0.25 / (1 + t)])
         for side in (both.cpu, both.gpu)
@@ -93,9 +97,9 @@ def replay(both: Sides, graph: Graph, times: int) -> None:
     both.check("after replays")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_replays_use_what_was_written(name: str, place: Place) -> None:
-    both = sides(place)
+@of_each_name
+def test_replays_use_what_was_written(rule: str, name: str, place: Place) -> None:
+    both = sides(place, RULES[rule])
     graph = recorded(both)
     replay(both, graph, 2)
     write(both, name, 0.25)
@@ -110,8 +114,9 @@ def test_replays_use_what_was_written(name: str, place: Place) -> None:
     assert [group["held_steps"] for group in both.gpu.param_groups] == [5, 0]
 
 
-def test_sync_keeps_what_was_written_in_between(place: Place) -> None:
-    both = sides(place)
+@each_rule
+def test_sync_keeps_what_was_written_in_between(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     graph = recorded(both)
     graph.replay(2)
     for _ in range(2):
@@ -125,8 +130,9 @@ def test_sync_keeps_what_was_written_in_between(place: Place) -> None:
     replay(both, graph, 2)
 
 
-def test_a_step_between_replays_takes_what_was_written(place: Place) -> None:
-    both = sides(place)
+@each_rule
+def test_a_step_between_replays_takes_what_was_written(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     graph = recorded(both)
     replay(both, graph, 2)
     write(both, "lr", 0.25)
@@ -138,8 +144,9 @@ def test_a_step_between_replays_takes_what_was_written(place: Place) -> None:
     replay(both, graph, 2)
 
 
-def test_a_step_is_recorded_while_a_rate_is_overridden(place: Place) -> None:
-    both = sides(place)
+@each_rule
+def test_a_step_is_recorded_while_a_rate_is_overridden(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     both.updates(range(2), dense)
     write(both, "lr", 0.25)
     both.refill(7)
@@ -151,8 +158,9 @@ def test_a_step_is_recorded_while_a_rate_is_overridden(place: Place) -> None:
     replay(both, graph, 2)
 
 
-def test_a_scheduler_of_torch_on_top_of_a_graph(place: Place) -> None:
-    both = sides(place)
+@each_rule
+def test_a_scheduler_of_torch_on_top_of_a_graph(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     made = [torch_schedulers.LambdaLR(side, lambda t: 0.5 / (1 + t)) for side in (both.cpu, both.gpu)]
     graph = recorded(both)
     for _ in range(4):
@@ -164,8 +172,9 @@ def test_a_scheduler_of_torch_on_top_of_a_graph(place: Place) -> None:
         replay(both, graph, 1)
 
 
-def test_fastlrs_own_scheduler_only_follows(place: Place) -> None:
-    both = sides(place)
+@each_rule
+def test_fastlrs_own_scheduler_only_follows(rule: Rule, place: Place) -> None:
+    both = sides(place, rule)
     made = [fastlr.LRScheduler(side) for side in (both.cpu, both.gpu)]
     graph = recorded(both)
     for _ in range(4):

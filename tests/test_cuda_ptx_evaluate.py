@@ -7,11 +7,11 @@ import cuda_structs as cuda
 import numpy as np
 import pytest
 import schedule_strategies
-from cuda_sgd_cases import SCHEDULES
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kernel_ptx import ORIGINS, kernels
 from ptx import Memory, Module
+from ptx_step_cases import SCHEDULES
 
 import fastlr
 from fastlr.schedules import Linear, PastEnd, Schedule
@@ -64,7 +64,9 @@ def assert_evaluates(
 ) -> None:
     memory = Memory()
     kernel = module.kernel("fastlr_evaluate")
-    arguments: Any = cuda.arguments_of(kernel, cuda.evaluate_arguments, cuda.PROGRAMS)(single=single, count=len(steps))
+    arguments: Any = cuda.arguments_of(kernel, map(cuda.evaluate_arguments, cuda.PROGRAMS))(
+        single=single, count=len(steps)
+    )
     dtype = np.float32 if single else np.float64
     out = np.zeros((len(schedules), len(steps) + gap), dtype)
     arguments.out, arguments.row_stride = memory.add(out), len(steps) + gap

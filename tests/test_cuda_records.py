@@ -1,11 +1,11 @@
-"""What the driver is told in a step of fastlr.SGD: one launch, and nothing else but where it goes."""
+"""What the driver is told in a step: one launch, and nothing else but where it goes."""
 
 import gc
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from cuda_cases import DTYPES, RULES, Rule, each_rule
 from cuda_places import StandinPlace, normal, steady
 from sgd_cases import gradient_like
 from standin_driver import Standin, run_configured
@@ -14,11 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fastlr
 from fastlr import schedules
+from fastlr.optim import ScheduledOptimizer
 
 STEADY = ["cuCtxPushCurrent_v2", "cuStreamIsCapturing", "cuCtxPopCurrent_v2"]
 STEADY += ["cuCtxPushCurrent_v2", "cuLaunchKernel", "cuCtxPopCurrent_v2"]
 RATE = schedules.Warmup(0.1, 3) >> schedules.Cosine(0.1, 0.01, 40)
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
 
 def model(standin: Standin, *dtypes: torch.dtype, device: int = 0) -> list[Tensor]:
@@ -32,7 +32,9 @@ def model(standin: Standin, *dtypes: torch.dtype, device: int = 0) -> list[Tenso
 
 
 def kernels(events: list[dict[str, Any]]) -> list[str]:
-    return [event["kernel"] for event in events if event["call"] == "cuLaunchKernel"]
+    """Without the prefix and the rule."""
+    names = [event["kernel"] for event in events if event["call"] == "cuLaunchKernel"]
+    return [name.removeprefix("fastlr_").split("_")[1] for name in names]
 
 
 def calls(events: list[dict[str, Any]]) -> list[str]:
@@ -43,6 +45,17 @@ def calls(events: list[dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("lr", [0.1, RATE], ids=["constant", "scheduled"])
 def test_a_steady_step_is_one_launch(lr: Any, momentum: Any, standin: Standin) -> None:
     optimizer = fastlr.SGD(model(standin), lr=lr, momentum=momentum, weight_decay=schedules.Linear(0.1, 0.0, 9))
+    stay_steady(optimizer, standin)
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Lion"])
+@pytest.mark.parametrize("scheduled", [False, True])
+@pytest.mark.parametrize("lr", [0.1, RATE], ids=["constant", "scheduled"])
+def test_a_steady_step_of_other_rules_is_one_launch(lr: Any, scheduled: bool, name: str, standin: Standin) -> None:
+    stay_steady(RULES[name](model(standin), lr=lr, **(RULES[name].scheduled if scheduled else {})), standin)
+
+
+def stay_steady(optimizer: ScheduledOptimizer, standin: Standin) -> None:
     first = calls(steady(standin, optimizer.step))
     assert first.count("cuLaunchKernel") == 2
     before = standin.allocations()
@@ -52,8 +65,21 @@ def test_a_steady_step_is_one_launch(lr: Any, momentum: Any, standin: Standin) -
     assert standin.contexts() == 0
 
 
-def test_a_step_reads_where_the_gradients_are_now(standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_a_steady_step_of_tensors_with_different_counts_is_one_launch(name: str, standin: Standin) -> None:
+    optimizer = RULES[name](model(standin), lr=RATE)
+    late = optimizer.param_groups[0]["params"][2]
+    grad, late.grad = late.grad, None
+    optimizer.step()
+    late.grad = grad
+    told = [kernels(steady(standin, optimizer.step)) for _ in range(4)]
+    assert told == [["prepare", "float32"], ["float32"], ["float32"], ["float32"]]  # a place for its count
+    assert calls(steady(standin, optimizer.step)) == STEADY
+
+
+@each_rule
+def test_a_step_reads_where_the_gradients_are_now(rule: Rule, standin: Standin) -> None:
+    optimizer = rule(model(standin), lr=RATE)
     optimizer.step()
     for _ in range(3):
         for param in optimizer.param_groups[0]["params"]:
@@ -61,13 +87,14 @@ def test_a_step_reads_where_the_gradients_are_now(standin: Standin) -> None:
         assert calls(steady(standin, optimizer.step)) == STEADY
 
 
+@each_rule
 @pytest.mark.parametrize("dtypes", [(dtype,) for dtype in DTYPES] + [(torch.float64, torch.float16)], ids=str)
-def test_the_kernel_is_that_of_the_dtype(dtypes: tuple[torch.dtype, ...], standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin, *dtypes), lr=0.1)
+def test_the_kernel_is_that_of_the_dtype(dtypes: tuple[torch.dtype, ...], rule: Rule, standin: Standin) -> None:
+    optimizer = rule(model(standin, *dtypes), lr=0.1)
     optimizer.step()
-    name = str(dtypes[0]).removeprefix("torch.") if len(dtypes) == 1 else "mixed"
+    name = {(torch.float32,): "float32", (torch.bfloat16,): "bfloat16"}.get(dtypes, "mixed")
     (launch,) = [event for event in steady(standin, optimizer.step) if event["call"] == "cuLaunchKernel"]
-    assert launch["kernel"] == f"fastlr_sgd_{name}"
+    assert launch["kernel"] == f"fastlr_{rule.name}_{name}"
     assert launch["bytes"] <= 32764
     # An element, and 2100 of them in tiles of 8192 bytes, for each dtype; one more for the next rates.
     size = {torch.float32: 2, torch.float64: 3, torch.float16: 1, torch.bfloat16: 1}
@@ -75,77 +102,24 @@ def test_the_kernel_is_that_of_the_dtype(dtypes: tuple[torch.dtype, ...], standi
     assert launch["block"] == [256, 1, 1]
 
 
-def test_a_mix_of_dtypes_in_several_launches_takes_each_ones_kernel(standin: Standin) -> None:
-    place = StandinPlace(standin)
-    params = [place.put(normal(2, dtype=dtype, seed=i)) for dtype in DTYPES[:2] for i in range(752)]
+@each_rule
+def test_a_mix_of_dtypes_in_several_launches_takes_each_ones_kernel(rule: Rule, standin: Standin) -> None:
+    place, dtypes = StandinPlace(standin), (torch.float32, torch.bfloat16)
+    params = [place.put(normal(2, dtype=dtype, seed=i)) for dtype in dtypes for i in range(rule.capacity)]
     for param in params:
         param.grad = torch.ones_like(param)
-    optimizer = fastlr.SGD(params, lr=RATE, momentum=0.9)
+    optimizer = rule(params, lr=RATE)
     optimizer.step()
     launches = [event for event in steady(standin, optimizer.step) if event["call"] == "cuLaunchKernel"]
-    assert [(e["kernel"], e["grid"][0]) for e in launches] == [
-        ("fastlr_sgd_float32", 752),
-        ("fastlr_sgd_float64", 753),
-    ]
+    found = [(launch["kernel"], launch["grid"][0]) for launch in launches]
+    names = [f"fastlr_{rule.name}_{dtype}" for dtype in ("float32", "bfloat16")]
+    assert found == list(zip(names, (rule.capacity, rule.capacity + 1), strict=True))
 
 
-def write(name: str, value: object) -> Callable[[fastlr.SGD], Any]:
-    def change(optimizer: fastlr.SGD) -> None:
-        optimizer.param_groups[0][name] = value
-
-    return change
-
-
-def set_count(optimizer: fastlr.SGD) -> None:
-    optimizer.step_count = 5
-
-
-CHANGES: dict[str, Callable[[fastlr.SGD], Any]] = {
-    "lr_scale": write("lr_scale", 0.5),
-    "dampening": write("dampening", 0.5),
-    "weight_decay": write("weight_decay", 0.25),
-    "maximize": write("maximize", True),
-    "set_schedule": lambda o: o.set_schedule(lr=schedules.Exponential(0.1, 0.9)),
-    "a constant": lambda o: o.set_schedule(lr=0.25),
-    "step_count": set_count,
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_change_costs_one_prepare_launch(name: str, standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
-    for _ in range(3):
-        optimizer.step()
-    assert steady(standin, lambda: CHANGES[name](optimizer)) == []
-    assert kernels(steady(standin, optimizer.step)) == ["fastlr_prepare", "fastlr_sgd_float32"]
-    assert calls(steady(standin, optimizer.step)) == STEADY
-
-
-@pytest.mark.filterwarnings("ignore:A hyper-parameter that follows a schedule was written from outside")
-def test_a_rate_written_by_hand_costs_one_launch_each_way(standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
-    optimizer.step()
-    own = optimizer.param_groups[0]["lr"]
-    for value in (0.5, own):
-        optimizer.param_groups[0]["lr"] = value
-        assert kernels(steady(standin, optimizer.step)) == ["fastlr_prepare", "fastlr_sgd_float32"]
-        assert calls(steady(standin, optimizer.step)) == STEADY
-
-
-def test_three_hundred_groups_that_change_take_few_launches(standin: Standin) -> None:
-    params = model(standin, *DTYPES * 25)
-    optimizer = fastlr.SGD([{"params": [param]} for param in params], lr=RATE)
-    optimizer.step()
-    for group in optimizer.param_groups:
-        group["lr_scale"] = 0.5
-    told = kernels(steady(standin, optimizer.step))
-    assert told[:-1] == ["fastlr_prepare"] * 4  # 96 groups in each
-    assert calls(steady(standin, optimizer.step)) == STEADY
-
-
-def test_the_current_stream_of_each_device(standin: Standin) -> None:
+@each_rule
+def test_the_current_stream_of_each_device(rule: Rule, standin: Standin) -> None:
     place = StandinPlace(standin)
-    optimizer = fastlr.SGD([*model(standin), *model(standin, device=1)], lr=RATE)
+    optimizer = rule([*model(standin), *model(standin, device=1)], lr=RATE)
     optimizer.step()
     with place.on_stream(1) as own:
         launches = [event for event in steady(standin, optimizer.step) if event["call"] == "cuLaunchKernel"]
@@ -153,9 +127,10 @@ def test_the_current_stream_of_each_device(standin: Standin) -> None:
     assert calls(steady(standin, optimizer.step)) == STEADY[:3] * 2 + STEADY[3:] * 2
 
 
-def test_a_device_without_gradients_is_left_alone(standin: Standin) -> None:
+@each_rule
+def test_a_device_without_gradients_is_left_alone(rule: Rule, standin: Standin) -> None:
     params = [*model(standin), *model(standin, device=1)]
-    optimizer = fastlr.SGD(params, lr=RATE)
+    optimizer = rule(params, lr=RATE)
     optimizer.step()
     for param in params[:3]:
         param.grad = None
@@ -164,15 +139,16 @@ def test_a_device_without_gradients_is_left_alone(standin: Standin) -> None:
     assert calls(events) == STEADY
 
 
-def test_a_capture_records_launches_of_the_step_alone(standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
+@each_rule
+def test_a_capture_records_launches_of_the_step_alone(rule: Rule, standin: Standin) -> None:
+    optimizer = rule(model(standin), lr=RATE)
     place = StandinPlace(standin)
     with place.capture():
         first = steady(standin, optimizer.step)
         second = steady(standin, optimizer.step)
-    recorded = [event["kernel"] for event in first if event.get("captured")]
-    assert recorded == ["fastlr_sgd_float32"]
-    assert kernels(second) == ["fastlr_sgd_float32"]
+    recorded = kernels([event for event in first if event.get("captured")])
+    assert recorded == ["float32"]
+    assert kernels(second) == ["float32"]
     assert [event["operations"] for event in standin.events("end capture")] == [2]
 
 
@@ -191,17 +167,20 @@ class Zeros(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_buffers_are_made_beside_the_capture(standin: Standin) -> None:
+@each_rule
+def test_buffers_are_made_beside_the_capture(rule: Rule, standin: Standin) -> None:
     """A graph's own memory would be written by what else it records, and filled anew by each replay."""
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
+    optimizer = rule(model(standin), lr=RATE)
     with StandinPlace(standin).capture(), Zeros(standin) as zeros:
         optimizer.step()
-    assert zeros.allowed == [True] * 3
+    assert zeros.allowed == [True] * 3 * len(rule.state)
 
 
-def test_without_a_graph_sync_tells_the_driver_nothing(standin: Standin) -> None:
-    optimizer = fastlr.SGD(model(standin), lr=RATE, momentum=0.9)
+@each_rule
+def test_without_a_graph_sync_tells_the_driver_nothing(rule: Rule, standin: Standin) -> None:
+    optimizer = rule(model(standin), lr=RATE)
     optimizer.step()
+    gc.collect()  # earlier optimizers give their memory back now
 
     def ask() -> None:
         optimizer.sync()
@@ -211,10 +190,11 @@ def test_without_a_graph_sync_tells_the_driver_nothing(standin: Standin) -> None
     assert steady(standin, ask) == []
 
 
-def test_memory_is_given_back_with_the_optimizer(standin: Standin) -> None:
+@each_rule
+def test_memory_is_given_back_with_the_optimizer(rule: Rule, standin: Standin) -> None:
     gc.collect()
     before = standin.allocations()
-    optimizer = fastlr.SGD(model(standin), lr=schedules.Linear(0.1, 0.0, 9), momentum=0.9)
+    optimizer = rule(model(standin), lr=schedules.Linear(0.1, 0.0, 9))
     optimizer.step()
     optimizer.add_param_group({"params": [StandinPlace(standin).put(normal(3))]})
     optimizer.step()
@@ -244,14 +224,24 @@ def test_three_million_parameters_fill_a_large_gpu(standin: Standin, one: bool) 
     assert blocks >= 2 * 132
 
 
-def test_a_launch_of_an_older_driver_is_short(standin: Standin) -> None:
-    code = """
+OLDER = """
 import torch, fastlr
+from cuda_cases import RULES
 from cuda_places import Sides, StandinPlace, dense, normal
-params = [normal(3, seed=i) for i in range(200)]
-sides = Sides(StandinPlace(standin), params, lambda params: fastlr.SGD(params, lr=0.1, momentum=0.9))
-sides.updates(range(3), dense)
-launches = [event for event in standin.launches() if event["kernel"] == "fastlr_sgd_float32"]
-print([event["grid"][0] for event in launches][-3:], max(event["bytes"] for event in standin.launches()) <= 4096)
+for rule in (RULES["SGD"], RULES["AdamW"], RULES["Lion"]):
+    standin.reset()
+    params = [normal(3, seed=i) for i in range(200)]
+    sides = Sides(StandinPlace(standin), params, lambda params: rule(params, lr=0.1))
+    sides.updates(range(3), dense)
+    launches = [event for event in standin.launches() if event["kernel"] == f"fastlr_{rule.name}_float32"]
+    grids = [event["grid"][0] for event in launches]
+    print(rule.name, grids[len(grids) * 2 // 3 :], max(event["bytes"] for event in standin.launches()) <= 4096)
 """
-    assert run_configured(code, driver=12000) == "[88, 88, 25] True\n"
+
+
+def test_a_launch_of_an_older_driver_is_short(standin: Standin) -> None:
+    assert run_configured(OLDER, driver=12000).splitlines() == [
+        "sgd [88, 88, 25] True",
+        "adam [64, 64, 64, 9] True",
+        "lion [88, 88, 25] True",
+    ]

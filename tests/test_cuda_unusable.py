@@ -17,18 +17,24 @@ from standin_driver import Standin
 FALLBACK = (
     STEPS
     + """
-both = sides()
-both.give(0, dense)
-lines = said(both.gpu.step) + said(both.gpu.step)
-# torch's operators, on the CPU.
-reference = torch.optim.SGD([param for param in both.params], lr=0.1, momentum=0.9, foreach=False, fused=False)
 rate = schedules.Linear(0.1, 0.0, 9)
-for step in range(2):
-    reference.param_groups[0]["lr"] = rate(step)
-    reference.step()
-equal = all(torch.equal(both.place.back(a), b.detach()) for a, b in zip(both.copies, both.params))
+
+def left_to_torch(kind, reference, **options):
+    both = sides(lambda params: kind(params, lr=rate, **options))
+    both.give(0, dense)
+    lines = said(both.gpu.step) + said(both.gpu.step)
+    # torch's operators, on the CPU.
+    other = reference(both.params, lr=0.1, foreach=False, fused=False, **options)
+    for step in range(2):
+        other.param_groups[0]["lr"] = rate(step)
+        other.step()
+    equal = all(torch.equal(both.place.back(a), b.detach()) for a, b in zip(both.copies, both.params))
+    return lines, equal, both.gpu.param_groups[0]["step_count"]
+
+lines, equal, count = left_to_torch(fastlr.SGD, torch.optim.SGD, momentum=0.9)
+assert left_to_torch(fastlr.AdamW, torch.optim.AdamW, amsgrad=True) == (lines, equal, count)
 state = _core.cuda_status()
-print(json.dumps([lines, equal, both.gpu.param_groups[0]["step_count"], state["available"], state["reason"]]))
+print(json.dumps([lines, equal, count, state["available"], state["reason"]]))
 """
 )
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import occupancy
 import pytest
-from check_device import ELEMENTS, FORMS
 from device_code import Instruction, Resources, parse_instructions
+from device_loops import ELEMENTS, RULES, Rule, elements_of_kernels
 from occupancy import GPUS, LIMITS, Gpu, Loop
 from standin_driver import Standin, run_configured
 
 FLOAT32, FLOAT64, FLOAT16, BFLOAT16 = ELEMENTS
-OFF, _, LATER = FORMS
+SGD, ADAM = RULES["sgd"], RULES["adam"]
+OFF, _, LATER = SGD.forms
 RECORDED = parse_instructions((Path(__file__).parent / "data/sgd_float32_off_sm100.sass").read_text())
 
 # Blocks of 256 threads, as NVIDIA's occupancy calculator has them.
@@ -55,12 +56,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> None:
         return RECORDED if kernel == "fastlr_sgd_float32" else []
 
     monkeypatch.setattr(occupancy, "code_of", code_of)
-    monkeypatch.setattr(occupancy, "sizes", lambda: {"kVectors": 2, "kVectorBytes": 16})
 
 
 @pytest.mark.usefixtures("recorded")
 def test_main_loop_is_read_from_the_machine_code() -> None:
-    loop = occupancy.main_loop(Path("sm_100_long.0123.cubin"), FLOAT32, OFF)
+    loop = occupancy.main_loop(Path("sm_100_long.0123.cubin"), SGD, FLOAT32, OFF)
     assert loop == Loop(elements=8, loaded=4 * 16, moved=6 * 16, instructions=46)
     assert loop.bytes_per_element == 12
 
@@ -69,10 +69,10 @@ def test_main_loop_is_read_from_the_machine_code() -> None:
 @pytest.mark.parametrize(("element", "form"), [(FLOAT32, LATER), (FLOAT64, OFF)])
 def test_absent_main_loop_is_refused(element: occupancy.Element, form: occupancy.Form) -> None:
     with pytest.raises(ValueError, match=f"no main loop of {element.name}"):
-        occupancy.main_loop(Path("sm_100_long.0123.cubin"), element, form)
+        occupancy.main_loop(Path("sm_100_long.0123.cubin"), SGD, element, form)
 
 
-SIZES = {"kTileBytes": 8192, "kBlocksEach": 24, "kMostTiles": 16, "kLongTensors": 752}
+SIZES = {"kTileBytes": 8192, "kBlocksEach": 24, "kMostTiles": 16, "kLongArguments": 32764}
 SLOW = Gpu("slow", 80, multiprocessors=10, bandwidth=1e9, clock=1e9)
 STARVED = Gpu("starved", 80, multiprocessors=10, bandwidth=1e12, clock=1e6)
 LOOP = Loop(elements=8, loaded=96, moved=160, instructions=80)
@@ -81,7 +81,7 @@ STEPS = [
     # tensors of float32, GPU; launches, blocks, seconds, bound
     ([2048], SLOW, 1, 1 + 1, 2048 * 20 / 1e9, "bandwidth"),
     ([2049], SLOW, 1, 1 + 2, 2049 * 20 / 1e9, "bandwidth"),
-    ([1] * 753, SLOW, 2, 1 + 753, 753 * 20 / 1e9, "bandwidth"),
+    ([1] * 761, SLOW, 2, 1 + 761, 761 * 20 / 1e9, "bandwidth"),
     ([2048 * 480], SLOW, 1, 1 + 240, 2048 * 480 * 20 / 1e9, "bandwidth"),  # chunks of two tiles
     ([2048 * 24000], SLOW, 1, 1 + 1500, 2048 * 24000 * 20 / 1e9, "bandwidth"),  # of sixteen, the most
     ([2048], STARVED, 1, 1 + 1, 2048 * 10 / (10 * 128 * 1e6), "instructions"),
@@ -99,15 +99,16 @@ def test_step(
     bound: str,
 ) -> None:
     monkeypatch.setattr(occupancy, "sizes", lambda: SIZES)
-    step = occupancy.step_of(tensors, FLOAT32, LOOP, 4, gpu)
+    step = occupancy.step_of(tensors, SGD, FLOAT32, LOOP, 4, gpu)
     assert (step.launches, step.blocks, step.bound) == (launches, blocks, bound)
     assert step.seconds == pytest.approx(seconds, rel=1e-12)
     assert step.issuing == pytest.approx(sum(tensors) * 10 / (10 * 128 * gpu.clock) / seconds, rel=1e-12)
     assert step.waves == pytest.approx(blocks / 40, rel=1e-12)
 
 
+@pytest.mark.parametrize(("rule", "optimizer"), [(SGD, "SGD"), (ADAM, "Adam")], ids=["sgd", "adam"])
 @pytest.mark.parametrize("multiprocessors", [1, 3])
-def test_launches_are_those_of_the_core(standin: Standin, multiprocessors: int) -> None:
+def test_launches_are_those_of_the_core(standin: Standin, multiprocessors: int, rule: Rule, optimizer: str) -> None:
     """What the driver is told by a step with the same tensors."""
     sizes = [1, 2047, 2048, 2049, 70_001, 300_000, *[5] * 800]
     code = f"""
@@ -118,12 +119,12 @@ import fastlr
 params = [on_device(torch.zeros(size, requires_grad=True)) for size in {sizes}]
 for param in params:
     param.grad = torch.zeros_like(param)
-fastlr.SGD(params, lr=0.1, momentum=0.9).step()
-print([launch["grid"][0] for launch in standin.launches() if launch["kernel"].startswith("fastlr_sgd")])
+fastlr.{optimizer}(params, lr=0.1).step()
+print([launch["grid"][0] for launch in standin.launches() if launch["kernel"].endswith("_float32")])
 """
     grids = json.loads(run_configured(code, multiprocessors=multiprocessors))
     gpu = Gpu("stand-in", 80, multiprocessors, 1e9, 1e9)
-    step = occupancy.step_of(sizes, FLOAT32, LOOP, 4, gpu)
+    step = occupancy.step_of(sizes, rule, FLOAT32, LOOP, 4, gpu)
     assert (step.launches, step.blocks) == (len(grids), sum(grids))
 
 
@@ -131,14 +132,13 @@ def test_half_as_many_bytes_take_half_the_time(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(occupancy, "sizes", lambda: SIZES)
     half = Loop(elements=16, loaded=96, moved=160, instructions=80)
     tensors = [123_456, 789]
-    full = occupancy.step_of(tensors, FLOAT32, LOOP, 4, SLOW)
-    assert occupancy.step_of(tensors, BFLOAT16, half, 4, SLOW).seconds == pytest.approx(full.seconds / 2)
+    full = occupancy.step_of(tensors, SGD, FLOAT32, LOOP, 4, SLOW)
+    assert occupancy.step_of(tensors, SGD, BFLOAT16, half, 4, SLOW).seconds == pytest.approx(full.seconds / 2)
 
 
 def test_constants_come_from_the_sources() -> None:
-    needed = {"kThreads", "kEvaluateThreads", "kVectors", "kVectorBytes", *SIZES}
-    assert needed <= occupancy.sizes().keys()
-    assert occupancy.sizes()["kTileBytes"] == 256 * 16 * occupancy.sizes()["kVectors"]
+    assert {"kThreads", "kEvaluateThreads", *SIZES} <= occupancy.sizes().keys()
+    assert occupancy.sizes()["kTileBytes"] == 256 * 16 * 2
 
 
 def test_peak_rates_are_those_of_the_data_sheets() -> None:
@@ -163,9 +163,9 @@ def test_report(
 ) -> None:
     for gpu in GPUS:
         (tmp_path / f"sm_{gpu.architecture}_long.0123.cubin").touch()
-    kernels = {f"fastlr_sgd_{element.name}": Resources(80, 0, 8193, 0, 32360) for element in ELEMENTS}
+    kernels = dict.fromkeys(elements_of_kernels(), Resources(80, 0, 8193, 0, 32360))
     monkeypatch.setattr(occupancy, "resources_of", lambda cubin: kernels)
-    monkeypatch.setattr(occupancy, "main_loop", lambda cubin, element, form: LOOP)
+    monkeypatch.setattr(occupancy, "main_loop", lambda cubin, rule, element, form: LOOP)
     monkeypatch.setattr(sys, "argv", ["occupancy.py", str(tmp_path), *options])
     assert occupancy.main() == 0
     text = capsys.readouterr().out
@@ -174,7 +174,8 @@ def test_report(
         assert report["computed, not measured"] is True
         assert report["traffic"][0]["KB on the way"] == pytest.approx(3 * 256 * 96 / 1000, abs=0.05)
         assert report["traffic"][0]["KB needed"] == pytest.approx(2.039e12 / 108 * 700e-9 / 1000, abs=0.05)
-        assert len(report["steps"]) == 4 * 2 * len(GPUS)
+        assert len(report["traffic"]) == (3 + 2 + 1) * 4 * len(GPUS)
+        assert len(report["steps"]) == 4 * 3 * 2 * len(GPUS)
     else:
         assert "nothing here is measured" in text
         assert "| sm_90 | fastlr_sgd_float32 | 80 | 8193 | 768 | registers |" in text

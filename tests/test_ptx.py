@@ -110,6 +110,9 @@ def test_not_a_number(kind: str) -> None:
     highest = result_of(f"max.{kind}", [a, b], (kind,) * 2, kind)
     np.testing.assert_array_equal(highest, [inf, 1, 1, nan, 0, 0])
     assert not np.signbit(highest[4:]).any()
+    if kind == "f64":
+        whole = result_of("cvt.rzi.u64.f64", [np.array([inf, nan, -inf, 2.0**64])], ("f64",), "u64")
+        np.testing.assert_array_equal(whole, np.array([2**64 - 1, 2**63, 0, 2**64 - 1], "u8"))
     fused = result_of(f"fma.rn.{kind}", [a, b, np.full_like(a, -inf)], (kind,) * 3, kind)
     np.testing.assert_array_equal(fused, [nan, nan, nan, nan, -inf, -inf])
     for comparison, wanted in (("lt", "000000"), ("geu", "111111"), ("eq", "000011"), ("nan", "011100")):

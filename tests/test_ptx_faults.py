@@ -38,6 +38,14 @@ FAULTS = {
     "before the start": Case("ld.global.u32 %r4, [%d1+-4];", "out-of-bounds global load of 4 bytes"),
     "across the end": Case("ld.global.v2.u64 {%d4, %d5}, [%d1+256];", "out-of-bounds global load of 16 bytes"),
     "null": Case("mov.u64 %d3, 0; ld.u64 %d4, [%d3];", "out-of-bounds global load"),
+    "behind generic shared memory": Case(
+        SHARED
+        + "mov.u64 %d3, box; cvta.shared.u64 %d3, %d3; setp.gt.s32 %p1, %r3, 4; selp.b64 %d3, %d3, %d1, %p1;"
+        + "mad.lo.s64 %d3, %d0, 200, %d3; ld.u32 %r4, [%d3];",
+        "out-of-bounds shared load of 4 bytes",
+        thread=6,
+        threads=8,
+    ),
     "misaligned word": Case("ld.global.u32 %r4, [%d1+2];", "misaligned global load of 4 bytes"),
     "misaligned vector": Case(
         "mov.u32 %r4, 0; st.global.v4.u32 [%d1+8], {%r4, %r4, %r4, %r4};", "misaligned global store of 16 bytes"
@@ -178,17 +186,23 @@ def test_refused_when_loaded(case: str) -> None:
     assert f"`{statement[:-1]}`" in str(caught.value)
 
 
+def test_a_blocks_register_is_unknown_behind_it() -> None:
+    with pytest.raises(Unsupported, match=r"the result is no register: `mov\.u32 %own, 2`"):
+        launch("{ .reg .b32 %own; mov.u32 %own, 1; } mov.u32 %own, 2;", np.zeros(1))
+
+
 @pytest.mark.parametrize(
     "text",
-    [".func f() {}", ".extern .shared .b8 box[];", ".global .b32 counter;", ".visible .entry test() .reqntid 3 {}"],
+    [".func f() {}", ".extern .shared .b8 box[];", ".visible .entry test() .reqntid 3 {}"],
 )
 def test_refused_declarations(text: str) -> None:
     with pytest.raises(Unsupported):
         Module(f".version 8.8\n.target sm_80\n.address_size 64\n{text}").kernel("test")
 
 
-def test_module_constants_are_skipped() -> None:
-    before = ".global .align 4 .u32 limit = 752;\n"
+@pytest.mark.parametrize("value", ["", " = 752"])
+def test_module_variables_are_skipped(value: str) -> None:
+    before = f".global .align 4 .u32 limit{value};\n"
     launch("", np.zeros(1), before=before)
     with pytest.raises(Unsupported, match="limit"):
         launch("ld.global.u32 %r4, [limit];", np.zeros(1), before=before)

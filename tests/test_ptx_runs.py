@@ -25,6 +25,33 @@ def test_atomics_and_barriers(order: str) -> None:
     assert (tickets.tolist() == list(range(192))) == in_order
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("shared", [0, 1, 70, 96])
+def test_generic_addresses(order: str, shared: int) -> None:
+    """The first threads of each block write to shared memory, the others to global memory, by the same instructions."""
+    out, words = np.zeros(192, "u4"), np.zeros(192, "u4")
+    body = SHARED + WORDS + ELEMENT
+    body += "cvt.u64.u32 %d11, %r10; cvta.shared.u64 %d11, %d11; mad.lo.s64 %d12, %d0, 4, %d2;\n"
+    body += f"setp.lt.s32 %p1, %r3, {shared}; selp.b64 %d13, %d11, %d12, %p1;\n"
+    body += "st.u32 [%d13], %r0; ld.u32 %r5, [%d13]; add.s32 %r5, %r5, 1; st.global.u32 [%d10], %r5;\n"
+    launch(body, out, words, blocks=2, threads=96, order=order, seed=1)
+    np.testing.assert_array_equal(out, np.arange(192) + 1)
+    within = np.arange(192) % 96
+    np.testing.assert_array_equal(words, np.where(within < shared, 0, np.arange(192)))
+
+
+def test_blocks_have_registers_of_their_own() -> None:
+    out = np.zeros((3, 40), "u4")
+    body = ELEMENT + ".reg .b32 %own; mov.u32 %own, 1;\n"
+    body += (
+        "{ .reg .b64 %own; cvt.u64.u32 %own, %r0; { .reg .b32 %own, %inner; mov.u32 %own, 3; mov.u32 %inner, %own;\n"
+    )
+    body += "st.global.u32 [%d10], %inner; } st.global.u32 [%d10+160], %own; }\n"
+    body += "{ .reg .b32 %other; add.s32 %other, %own, 1; st.global.u32 [%d10+320], %other; }\n"
+    launch(body, out, threads=40)
+    np.testing.assert_array_equal(out, [[3] * 40, range(40), [2] * 40])
+
+
 def neighbours(barrier: str, order: str, seed: int) -> bool:
     """Whether each thread finds its neighbour's word of another warp, exchanged through global memory."""
     words, out = np.zeros(512, "u4"), np.zeros(512, "u4")

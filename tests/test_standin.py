@@ -36,7 +36,7 @@ def test_a_kernel_runs_and_is_recorded(standin: Standin, cuda: Cuda) -> None:
     assert cuda.launch(function, writes(memory, 3, 1, 4, 1, 5)) == 0
     assert words(memory, 5) == [3, 1, 4, 1, 5]
     (launch,) = standin.launches()
-    assert launch["kernel"] == "fastlr_prepare"
+    assert launch["kernel"] == "fastlr_sgd_prepare"
     assert launch["grid"] == [1, 1, 1]
     assert launch["block"] == [THREADS, 1, 1]
     assert (launch["stream"], launch["device"], launch["result"]) == (0, 0, 0)
@@ -49,7 +49,7 @@ def test_a_kernel_runs_and_is_recorded(standin: Standin, cuda: Cuda) -> None:
 def test_arguments_in_a_buffer(standin: Standin, cuda: Cuda) -> None:
     memory, function = cuda.allocate(16), cuda.function()
     arguments = writes(memory, 9, 8)
-    standin.expected.append("fastlr_prepare: no arguments, or not of the kernel's size")
+    standin.expected.append("fastlr_sgd_prepare: no arguments, or not of the kernel's size")
     for short, expected in ((8, INVALID_VALUE), (0, 0)):
         size = ctypes.c_size_t(ctypes.sizeof(arguments) - short)
         extra = (c_void_p * 5)(1, ctypes.addressof(arguments), 2, ctypes.addressof(size), 0)
@@ -59,10 +59,10 @@ def test_arguments_in_a_buffer(standin: Standin, cuda: Cuda) -> None:
 
 
 BAD_LAUNCHES = [
-    ({"grid": (0, 1, 1)}, "fastlr_prepare: a grid of 0 x 1 x 1"),
-    ({"grid": (1, 65536, 1)}, "fastlr_prepare: a grid of 1 x 65536 x 1"),
-    ({"block": (128, 1, 1)}, "fastlr_prepare: a block of 128 threads instead of 256"),
-    ({"shared": 4}, "fastlr_prepare: shared memory that the kernel does not declare"),
+    ({"grid": (0, 1, 1)}, "fastlr_sgd_prepare: a grid of 0 x 1 x 1"),
+    ({"grid": (1, 65536, 1)}, "fastlr_sgd_prepare: a grid of 1 x 65536 x 1"),
+    ({"block": (128, 1, 1)}, "fastlr_sgd_prepare: a block of 128 threads instead of 256"),
+    ({"shared": 4}, "fastlr_sgd_prepare: shared memory that the kernel does not declare"),
 ]
 
 
@@ -83,7 +83,7 @@ def test_handles_of_another_device(standin: Standin, cuda: Cuda) -> None:
     assert cuda("cuCtxPushCurrent_v2", cuda.context(1)) == 0
     assert cuda.launch(function, writes(memory, 1)) == INVALID_HANDLE
     assert cuda.launch(c_void_p(1), writes(memory, 1)) == INVALID_HANDLE
-    problem = "fastlr_prepare on device 1: memory of device 0"
+    problem = "fastlr_sgd_prepare on device 1: memory of device 0"
     standin.expected.append(problem)
     assert cuda.launch(cuda.function(), writes(memory, 1)) == ILLEGAL_ADDRESS
     assert cuda("cuCtxPopCurrent_v2", None) == 0
@@ -93,14 +93,14 @@ def test_handles_of_another_device(standin: Standin, cuda: Cuda) -> None:
 def test_a_tensor_of_another_device(standin: Standin, cuda: Cuda) -> None:
     tensor = on_device(torch.zeros(4, dtype=torch.int64), 1)
     view_of(tensor)
-    standin.expected.append("fastlr_prepare on device 0: memory of device 1")
+    standin.expected.append("fastlr_sgd_prepare on device 0: memory of device 1")
     assert cuda.launch(cuda.function(), writes(c_void_p(tensor.data_ptr()), 1)) == ILLEGAL_ADDRESS
 
 
 def test_memory_that_was_freed(standin: Standin, cuda: Cuda) -> None:
     memory, function = cuda.allocate(8), cuda.function()
     assert cuda("cuMemFree_v2", memory) == 0
-    standin.expected += ["cuMemFree: freed twice", "fastlr_prepare on device 0: memory that was freed"]
+    standin.expected += ["cuMemFree: freed twice", "fastlr_sgd_prepare on device 0: memory that was freed"]
     assert cuda("cuMemFree_v2", memory) == INVALID_VALUE
     assert cuda.launch(function, writes(memory, 1)) == ILLEGAL_ADDRESS
     # The error stays.
@@ -181,12 +181,12 @@ def test_images(cuda: Cuda, image: bytes, expected: int) -> None:
 def test_functions_of_an_image(standin: Standin, cuda: Cuda) -> None:
     function = c_void_p()
     _, module = cuda.module(cubin(86, size=5000))
-    standin.expected.append("fastlr_prepare: no kernel takes 5000 bytes as the image does")
-    assert cuda("cuModuleGetFunction", byref(function), module, b"fastlr_prepare") == NOT_FOUND
+    standin.expected.append("fastlr_sgd_prepare: no kernel takes 5000 bytes as the image does")
+    assert cuda("cuModuleGetFunction", byref(function), module, b"fastlr_sgd_prepare") == NOT_FOUND
     _, module = cuda.module(cubin(86))
     assert cuda("cuModuleGetFunction", byref(function), module, b"fastlr_sgd_float32") == NOT_FOUND
-    assert cuda("cuModuleGetFunction", byref(function), c_void_p(7), b"fastlr_prepare") == INVALID_HANDLE
-    assert cuda("cuModuleGetFunction", byref(function), module, b"fastlr_prepare") == 0
+    assert cuda("cuModuleGetFunction", byref(function), c_void_p(7), b"fastlr_sgd_prepare") == INVALID_HANDLE
+    assert cuda("cuModuleGetFunction", byref(function), module, b"fastlr_sgd_prepare") == 0
 
 
 def test_failures_that_were_asked_for(standin: Standin, cuda: Cuda) -> None:

@@ -33,7 +33,7 @@ def test_a_graph_is_captured_and_replayed(standin: Standin, cuda: Cuda) -> None:
     arguments.payload[0] = 2  # the graph has its own copy
     graph.replay(3)
     assert words(memory, 1) == [1]
-    assert [event["kernel"] for event in standin.events("replay")] == ["fastlr_prepare"] * 3
+    assert [event["kernel"] for event in standin.events("replay")] == ["fastlr_sgd_prepare"] * 3
     assert cuda("cuMemFree_v2", memory) == 0
 
 

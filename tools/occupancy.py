@@ -11,13 +11,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import product
 from math import prod
 from pathlib import Path
 
-from check_device import ELEMENTS, FORMS, Element, Form, needed, work_of
 from device_code import Resources, constants, cubins, image_name, inner_loops, instructions, resources
+from device_loops import ELEMENTS, RULES, VECTOR_BYTES, Element, Form, Rule, needed, work_of
 from load_file import ROOT, load_file
 
 LATENCY = 700e-9  # of memory under load, seconds
@@ -113,14 +114,14 @@ class Loop:
         return self.instructions / self.elements
 
 
-def main_loop(cubin: Path, element: Element, form: Form) -> Loop:
-    vectors = sizes()["kVectors"]
-    wanted = needed(element, form, vectors)
-    for loop in inner_loops(code_of(cubin, f"fastlr_sgd_{element.name}")):
-        if work_of(loop) == wanted:
-            width = sizes()["kVectorBytes"]
-            moved = (wanted.loads + wanted.stores) * width
-            return Loop(vectors * width // element.bytes, wanted.in_flight * width, moved, len(loop))
+def main_loop(cubin: Path, rule: Rule, element: Element, form: Form) -> Loop:
+    wanted = needed(element, form, rule.vectors)
+    for loop in inner_loops(code_of(cubin, element.kernel(rule))):
+        work = work_of(loop)
+        if replace(work, in_flight=wanted.in_flight) == wanted:
+            moved = (work.loads + work.stores) * VECTOR_BYTES
+            elements = rule.vectors * VECTOR_BYTES // element.bytes
+            return Loop(elements, work.in_flight * VECTOR_BYTES, moved, len(loop))
     raise ValueError(f"no main loop of {element.name} in {cubin.name}. tools/check_device.py says more.")
 
 
@@ -134,7 +135,12 @@ class Step:
     issuing: float  # the share of that time in which instructions are issued
 
 
-def step_of(tensors: list[int], element: Element, loop: Loop, resident: int, gpu: Gpu) -> Step:
+def tensors_in_a_launch(rule: Rule) -> int:
+    """step_tensors() of csrc/cuda/state.h, with the long arguments."""
+    return (sizes()["kLongArguments"] - 24) // (8 * (3 + rule.states) + 11) // 8 * 8
+
+
+def step_of(tensors: list[int], rule: Rule, element: Element, loop: Loop, resident: int, gpu: Gpu) -> Step:
     """The chunks are those of csrc/cuda/launch.cpp for tensors that begin at 16-byte boundaries."""
     tile = sizes()["kTileBytes"]
     tiles = sum(-(-size * element.bytes // tile) for size in tensors)
@@ -147,7 +153,7 @@ def step_of(tensors: list[int], element: Element, loop: Loop, resident: int, gpu
         "instructions": elements * loop.instructions_per_element / (gpu.multiprocessors * ISSUED_PER_CLOCK * gpu.clock),
     }
     bound = max(times, key=lambda name: times[name])
-    launches = -(-len(tensors) // sizes()["kLongTensors"])
+    launches = -(-len(tensors) // tensors_in_a_launch(rule))
     waves = blocks / (gpu.multiprocessors * resident)
     return Step(launches, blocks, waves, times[bound], bound, times["instructions"] / times[bound])
 
@@ -173,17 +179,22 @@ def occupancy_rows(folder: Path) -> Iterator[Row]:
             }
 
 
+def resident_blocks(cubin: Path, rule: Rule, element: Element, gpu: Gpu) -> int:
+    kernel = resources_of(cubin)[element.kernel(rule)]
+    return blocks_resident(kernel, LIMITS[gpu.architecture], sizes()["kThreads"])[0]
+
+
 def traffic_rows(images: dict[int, Path]) -> Iterator[Row]:
-    for element in ELEMENTS:
-        for form in FORMS:
+    for rule, element in product(RULES.values(), ELEMENTS):
+        for form in rule.forms:
             for gpu in GPUS:
                 cubin = images[gpu.architecture]
-                loop = main_loop(cubin, element, form)
-                kernel = resources_of(cubin)[f"fastlr_sgd_{element.name}"]
-                blocks, _ = blocks_resident(kernel, LIMITS[gpu.architecture], sizes()["kThreads"])
+                loop = main_loop(cubin, rule, element, form)
+                blocks = resident_blocks(cubin, rule, element, gpu)
                 yield {
+                    "rule": rule.name,
                     "dtype": element.name,
-                    "momentum": form.name,
+                    "form": form.name,
                     "GPU": gpu.name,
                     "bytes an element": loop.bytes_per_element,
                     "instructions an element": round(loop.instructions_per_element, 1),
@@ -193,18 +204,17 @@ def traffic_rows(images: dict[int, Path]) -> Iterator[Row]:
 
 
 def model_rows(images: dict[int, Path]) -> Iterator[Row]:
-    """With momentum, after the first step, in the dtypes that models are trained in."""
-    later = FORMS[-1]
-    for name, tensors in shape_lists().items():
+    """SGD with momentum after the first step, Adam without amsgrad, Lion; in the dtypes that have kernels."""
+    for (name, tensors), rule in product(shape_lists().items(), RULES.values()):
         for element in ELEMENTS:
-            if element.name not in ("float32", "bfloat16"):
+            if not element.has_kernel:
                 continue
             for gpu in GPUS:
                 cubin = images[gpu.architecture]
-                kernel = resources_of(cubin)[f"fastlr_sgd_{element.name}"]
-                resident, _ = blocks_resident(kernel, LIMITS[gpu.architecture], sizes()["kThreads"])
-                step = step_of(tensors, element, main_loop(cubin, element, later), resident, gpu)
+                loop = main_loop(cubin, rule, element, rule.forms[-1])
+                step = step_of(tensors, rule, element, loop, resident_blocks(cubin, rule, element, gpu), gpu)
                 yield {
+                    "rule": rule.name,
                     "model": name,
                     "parameters": sum(tensors),
                     "dtype": element.name,

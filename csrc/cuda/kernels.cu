@@ -132,7 +132,7 @@ using namespace fastlr::FASTLR_ARCH;
 #endif
 
 #define FASTLR_STEP(rule, what, ...)                                                                         \
-  extern "C" __global__ void __launch_bounds__(256, fastlr::cuda::blocks_of(rule::Rule::kStates))            \
+  extern "C" __global__ void __launch_bounds__(256, fastlr::cuda::kBlocksOf<rule::Rule::kStates>)            \
       FASTLR_KERNEL_NAME(fastlr_##rule##_##what)(const __grid_constant__ cuda::Step<rule::Rule> arguments) { \
     cuda::__VA_ARGS__(arguments);                                                                            \
   }

@@ -67,11 +67,10 @@ void DeviceStep::launch_parts(Stream stream) const {
   do {
     const std::size_t last = end_of_launch(first, Arguments::kCapacity);
     arguments->last = last == tasks_.size() ? 1 : 0;
-    const int32_t blocks = fill(*arguments, first, last) + arguments->last;
-    if (blocks > 0) {
-      const Kernel kernel = Kernel::of(rule_, part_for(first, last));
-      device_.launch(kernel, static_cast<unsigned>(blocks), 1, kThreads, stream, arguments.get());
-    }
+    // Tensors without elements have no chunk, but their updates count.
+    const int32_t blocks = std::max(fill(*arguments, first, last) + arguments->last, 1);
+    const Kernel kernel = Kernel::of(rule_, part_for(first, last));
+    device_.launch(kernel, static_cast<unsigned>(blocks), 1, kThreads, stream, arguments.get());
     first = last;
   } while (first < tasks_.size());
 }

@@ -54,10 +54,12 @@ constexpr int32_t kThreads = 256;
 constexpr int32_t kVectorBytes = 16;
 // Vectors of each array that a thread has in flight: one where there are more arrays, which are as many bytes.
 constexpr int32_t kVectors = 2;
-constexpr int32_t vectors_of(int32_t states) { return states > 1 ? 1 : kVectors; }
+template <int32_t states>
+constexpr int32_t kVectorsOf = states > 1 ? 1 : kVectors;
 // Blocks of a step on a multiprocessor that have more than enough bytes in flight; with more of them registers would be
 // spilled.
-constexpr int32_t blocks_of(int32_t states) { return states > 1 ? 2 : 3; }
+template <int32_t states>
+constexpr int32_t kBlocksOf = states > 1 ? 2 : 3;
 // What a block updates at a time, in bytes of each array.
 constexpr int32_t kTileBytes = kThreads * kVectors * kVectorBytes;
 // Threads of a block that evaluate schedules, each for one group; their stacks lie in shared memory.

@@ -159,7 +159,8 @@ void DeviceStep::tell_places() {
   for (const DeviceTask& item : tasks_) {
     const auto place = static_cast<std::size_t>(item.place);
     if (item.made) told_updates_[place] = kSomeUpdates;  // not known: told in any case
-    if (item.task.span.state[0] != nullptr) tell_place(place, item.task.span.updates);
+    const bool first_differs = rule_.writes_first && item.task.span.state[0] != nullptr;
+    if (rule_.counts || first_differs) tell_place(place, item.task.span.updates);
   }
 }
 

@@ -113,7 +113,7 @@ __device__ inline void update_range(const Update<Rule, T>& by, const Arrays<Rule
   const int64_t boundary = offset == 0 ? begin : begin + (kVectorBytes - offset) / static_cast<int64_t>(sizeof(T));
   const int64_t head = aligned_alike<Rule, traffic>(at, begin) && boundary < end ? boundary : end;
   const int64_t tail = end - (end - head) % kLanes<T>;
-  constexpr int32_t kTogether = vectors_of(Rule::kStates);
+  constexpr int32_t kTogether = kVectorsOf<Rule::kStates>;
   constexpr int64_t kStride = int64_t{kThreads} * kLanes<T>;
   int64_t tile = head;
   if constexpr (kTogether > 1) {

@@ -27,6 +27,9 @@ bool Devices::usable(PyObject* param, const TensorView& view) {
 }
 
 void Devices::add(const TensorView& view, const Task& task, int32_t place, bool repeated, bool made) {
+  const auto at = static_cast<std::size_t>(place);
+  if (owners_.size() <= at) owners_.resize(at + 1, -1);
+  owners_[at] = view.device_id;
   uses_[static_cast<std::size_t>(view.device_id)].step->add(task, place, repeated, made);
 }
 
@@ -106,17 +109,18 @@ bool Devices::look(cuda::Progress& progress) {
     if (std::exchange(uses_[i].capturing, false)) return false;
   }
   progress = {};
-  for (Use& use : uses_) {
-    if (use.step == nullptr) continue;
-    cuda::Progress own = use.step->look();
+  progress.updates_of.resize(owners_.size());
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    if (uses_[i].step == nullptr) continue;
+    cuda::Progress own = uses_[i].step->look();
     // A GPU without gradients counts nothing: the one that is ahead has it.
     if (progress.clocks.empty() || own.updates > progress.updates) {
       std::swap(own.clocks, progress.clocks);
       progress.updates = own.updates;
     }
-    std::vector<int64_t>& all = progress.updates_of;
-    all.resize(std::max(all.size(), own.updates_of.size()));
-    for (std::size_t p = 0; p < own.updates_of.size(); ++p) all[p] = std::max(all[p], own.updates_of[p]);
+    for (std::size_t p = 0; p < std::min(owners_.size(), own.updates_of.size()); ++p) {
+      if (owners_[p] == static_cast<int32_t>(i)) progress.updates_of[p] = own.updates_of[p];
+    }
   }
   return true;
 }

@@ -53,7 +53,8 @@ class Devices {
   void find_stream(Use& use, int32_t ordinal);
 
   const RuleInfo& rule_;
-  std::vector<Use> uses_;  // by the GPU's number
+  std::vector<Use> uses_;        // by the GPU's number
+  std::vector<int32_t> owners_;  // of each parameter, the GPU that it lay on last
   int32_t places_ = 0;
   std::string problem_;
 };

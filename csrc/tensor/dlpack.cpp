@@ -58,8 +58,8 @@ PyTypeObject* torch_tensor() {
   return found;
 }
 
-// A type whose operations are Python code of its own, but not its table: what it says of memory means nothing. A wrapper
-// around other tensors reports an address that is only its offset.
+// A type whose operations are Python code of its own, but not its table: what it says of memory means nothing. A
+// wrapper around other tensors reports an address that is only its offset.
 bool misleads(PyTypeObject* type, const ExchangeTable* table) {
   PyTypeObject* plain = torch_tensor();
   if (plain == nullptr || type == plain || table != exchange_table(plain)) return false;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "check.h"
@@ -62,11 +62,13 @@ void Step::find_repeated() {
   for (const auto& group : groups_) count += PyList_GET_SIZE(group->params());
   if (static_cast<std::size_t>(count) == repeated_.size()) return;
   repeated_.clear();
-  std::unordered_set<const PyObject*> known;
+  std::unordered_map<const PyObject*, std::size_t> known;
   for (const auto& group : groups_) {
     PyObject* params = group->params();
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i) {
-      repeated_.push_back(!known.insert(PyList_GET_ITEM(params, i)).second);
+      const auto [found, is_new] = known.emplace(PyList_GET_ITEM(params, i), repeated_.size());
+      repeated_.push_back(is_new ? Repeated::never : Repeated::again);
+      if (!is_new && repeated_[found->second] == Repeated::never) repeated_[found->second] = Repeated::first;
     }
   }
 }

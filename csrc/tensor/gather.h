@@ -67,6 +67,8 @@ class Step {
     const void* buffer[kMaxStates] = {};
     const void* implementation[kMaxStates] = {};  // of the buffers
   };
+  // Whether a parameter stands at several places, which torch allows, and this is the first of them.
+  enum class Repeated : char { never, first, again };
   struct NewEntry {
     PyObject* param;
     PyObject* name;
@@ -135,7 +137,7 @@ class Step {
   std::vector<PyObject*> first_writes_;  // parameters whose state is there, and this update is the first to write it
   int64_t last_updates_ = 0;             // of the parameter at hand
   std::size_t cursor_ = 0;               // the parameter's place among all
-  std::vector<char> repeated_;           // of each parameter: it stands at an earlier place as well, which torch allows
+  std::vector<Repeated> repeated_;       // of each parameter
   std::vector<Seen> seen_;               // what was found for the parameter at that place last time
   Py_ssize_t behind_ = 0;                // the place in state_ behind the parameter found last
   bool searched_ = false;

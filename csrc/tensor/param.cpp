@@ -79,17 +79,21 @@ Access Step::take(PyObject* tensor, const Group& group) {
   }
   const TensorView& p = param.view;
   if (!usable(tensor, p) || p.dtype == DType::unsupported || !dense(p)) return Access::foreign;
+  // Its second update would read the state and the count that its first one leaves.
+  if (repeated_[cursor_] != Repeated::never && !rule_.writes_first) return Access::foreign;
   check_gradient(p, g);
   if (!same_strides(p, g) && !relay_gradient(param, g)) return Access::foreign;
   Span span{p.data, g.data, {}, p.size, 0, false};
   const std::size_t known = new_entries_.size();
   if (!add_states(param, group, span)) return Access::foreign;
   if (p.device_type == TensorView::kCuda) {
-    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] != 0,
-                 new_entries_.size() > known);
+    // With a count of its own, state that comes later leaves the device's count as it is.
+    const bool made = new_entries_.size() > known && (!rule_.counts || new_entries_[known].name == names_.step);
+    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] == Repeated::again,
+                 made);
   } else {
     plan_.add(p.dtype, span);
-    in_order_ |= repeated_[cursor_] != 0;
+    in_order_ |= repeated_[cursor_] == Repeated::again;
   }
   return Access::native;
 }
@@ -129,9 +133,10 @@ PyObject* Step::entry(Param& param, PyObject* name) {
   if (param.entries == nullptr) return nullptr;
   PyObject* key;
   PyObject* value;
-  if (PyDict_Next(param.entries, &param.next, &key, &value) && key == name) return value;
-  value = PyDict_GetItemWithError(param.entries, name);
-  if (value == nullptr && PyErr_Occurred()) throw py::error_already_set();
+  if (!PyDict_Next(param.entries, &param.next, &key, &value) || key != name) {
+    value = PyDict_GetItemWithError(param.entries, name);
+    if (value == nullptr && PyErr_Occurred()) throw py::error_already_set();
+  }
   return value == Py_None ? nullptr : value;
 }
 

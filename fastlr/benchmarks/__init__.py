@@ -1,4 +1,4 @@
-"""``fastlr bench``: fastlr.SGD against every way in which torch does the same update."""
+"""``fastlr bench``: fastlr's optimizers against every way in which torch does the same update."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +10,13 @@ from fastlr._machine import machine, machine_line
 from fastlr.benchmarks.models import TRAINING_CASES
 from fastlr.benchmarks.peers import PEERS
 from fastlr.benchmarks.results import CaseResult
+from fastlr.benchmarks.rules import RULES, Rule
 from fastlr.benchmarks.shapes import SHAPE_LISTS
 from fastlr.benchmarks.steps import time_steps
 from fastlr.benchmarks.timing import Effort
 from fastlr.benchmarks.training import time_training
 
-__all__ = ["CASES", "FULL", "PEERS", "QUICK", "bench"]
+__all__ = ["CASES", "FULL", "PEERS", "QUICK", "RULES", "bench"]
 
 CASES = (*SHAPE_LISTS, *TRAINING_CASES)
 FULL = Effort(budget=12.0, least=40, most=2000)
@@ -26,6 +27,7 @@ def bench(
     cases: Sequence[str] = CASES,
     peers: Sequence[str] = tuple(PEERS),
     *,
+    rules: Sequence[str] = ("sgd",),
     effort: Effort = FULL,
     threads: int | None = None,
     json_file: Path | None = None,
@@ -35,6 +37,7 @@ def bench(
     Args:
         cases: of ``CASES``.
         peers: of ``PEERS``. Compiling takes up to two minutes a case, and takes no part in whole training steps.
+        rules: of ``RULES``.
         effort: how long each case is timed.
         threads: of torch and fastlr; by default torch's choice.
         json_file: where every figure goes, times in microseconds.
@@ -50,15 +53,16 @@ def bench(
     print(f"fastlr bench on {machine_line()}")
     print("Medians (quartiles). `time / fastlr` is the ratio within each round: above 1 fastlr is faster.")
     results = []
-    for name in cases:
-        results.append(run_case(name, peers, effort))
-        print(f"\n{results[-1].text()}", flush=True)
+    for rule in rules:
+        for name in cases:
+            results.append(run_case(RULES[rule], name, peers, effort))
+            print(f"\n{results[-1].text()}", flush=True)
     if json_file is not None:
         write_json(json_file, {"machine": before, "cases": [result.record() for result in results]})
     return all(result.correct for result in results)
 
 
-def run_case(name: str, peers: Sequence[str], effort: Effort) -> CaseResult:
+def run_case(rule: Rule, name: str, peers: Sequence[str], effort: Effort) -> CaseResult:
     if name in SHAPE_LISTS:
-        return time_steps(SHAPE_LISTS[name], peers, effort)
-    return time_training(TRAINING_CASES[name], [peer for peer in peers if peer != "compiled"], effort)
+        return time_steps(rule, SHAPE_LISTS[name], peers, effort)
+    return time_training(rule, TRAINING_CASES[name], [peer for peer in peers if peer != "compiled"], effort)

@@ -15,7 +15,6 @@ class TrainingCase:
     description: str
     network: Callable[[], nn.Module]
     batch: Callable[[], tuple[Tensor, Tensor]]
-    rate: float
 
 
 def small_cnn() -> nn.Module:
@@ -57,7 +56,7 @@ def token_batch() -> tuple[Tensor, Tensor]:
 TRAINING_CASES = {
     case.name: case
     for case in (
-        TrainingCase("train-cnn", "9 convolutions, 8 images of 32 x 32", small_cnn, image_batch, 0.01),
-        TrainingCase("train-transformer", "2 layers of width 128, 4 x 64 tokens", SmallTransformer, token_batch, 0.01),
+        TrainingCase("train-cnn", "9 convolutions, 8 images of 32 x 32", small_cnn, image_batch),
+        TrainingCase("train-transformer", "2 layers of width 128, 4 x 64 tokens", SmallTransformer, token_batch),
     )
 }

@@ -1,14 +1,14 @@
-"""The sides of a bench: fastlr.SGD and each way in which torch.optim.SGD can do the same update."""
+"""The sides of a bench: an optimizer of fastlr's and each way in which torch can do the same update."""
 
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import fastlr
+from fastlr.benchmarks.rules import Rule
 from fastlr.schedules import Cosine
 
 OURS = "fastlr"
@@ -21,9 +21,8 @@ PEERS: dict[str, dict[str, bool]] = {
 # torch takes foreach or fused by itself only on accelerators.
 DEFAULT_ON_CPU = "loop"
 
-# More updates than any bench does: the rate changes at each of them.
+# More updates than any bench does: the rate changes at each of them. A large rate, so that a wrong one shows.
 RATE, UPDATES = 0.1, 10_000
-HYPER: dict[str, Any] = {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -31,34 +30,38 @@ class Side:
     """An optimizer and its whole update: for torch the scheduler's step belongs to it."""
 
     name: str
+    rule: Rule
     optimizer: torch.optim.Optimizer
     update: Callable[[], None]
 
 
-def label(name: str) -> str:
+def label(name: str, rule: Rule) -> str:
     """A side's name as it is shown; torch's default is marked."""
     if name == OURS:
-        return "fastlr.SGD"
+        return rule.label
     return f"torch {name} (default)" if name == DEFAULT_ON_CPU else f"torch {name}"
 
 
-def schedule(updates: int) -> fastlr.schedules.Schedule:
+def schedule(rate: float, updates: int) -> fastlr.schedules.Schedule:
     """The rates of ``CosineAnnealingLR(optimizer, updates)``."""
-    return Cosine(RATE, 0.0, updates)
+    return Cosine(rate, 0.0, updates)
 
 
-def make_side(name: str, parameters: Iterable[torch.nn.Parameter], updates: int = UPDATES) -> Side:
+def make_side(
+    rule: Rule, name: str, parameters: Iterable[torch.nn.Parameter], rate: float = RATE, updates: int = UPDATES
+) -> Side:
     """One of ``fastlr`` or ``PEERS``; its rate falls to 0 in that many updates."""
     if name == OURS:
-        ours = fastlr.SGD(parameters, lr=schedule(updates), **HYPER)
+        ours = rule.ours(parameters, lr=schedule(rate, updates), **rule.options)
 
         def native() -> None:
             ours.step()
 
-        return Side(name, ours, native)
+        return Side(name, rule, ours, native)
 
     compiled = name == "compiled"
-    optimizer = torch.optim.SGD(parameters, lr=torch.tensor(RATE) if compiled else RATE, **HYPER, **PEERS[name])
+    first = torch.tensor(rate) if compiled else rate
+    optimizer = rule.theirs(parameters, lr=first, **rule.options, **PEERS[name])
     scheduler = CosineAnnealingLR(optimizer, updates)
     step = compiled_step(optimizer) if compiled else optimizer.step
 
@@ -66,7 +69,7 @@ def make_side(name: str, parameters: Iterable[torch.nn.Parameter], updates: int 
         step()
         scheduler.step()
 
-    return Side(name, optimizer, update)
+    return Side(name, rule, optimizer, update)
 
 
 def compiled_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:

@@ -30,9 +30,10 @@ class Row:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case; ``missing`` says for each side that did not run why."""
+    """One case of one optimizer; ``missing`` says for each side that did not run why."""
 
     name: str
+    optimizer: str
     description: str
     rows: Sequence[Row]
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class CaseResult:
         header = ["side", *(f"{column}, us" for column in columns), *["share"] * shares, "time / fastlr", "result"]
         rows = [self._cells(row, columns) for row in self.rows]
         notes = [f"{label}: did not run: {reason}" for label, reason in self.missing.items()]
-        return "\n".join([f"{self.name}: {self.description}", "", table(header, rows), *notes])
+        return "\n".join([f"{self.name}, {self.optimizer}: {self.description}", "", table(header, rows), *notes])
 
     @staticmethod
     def _cells(row: Row, columns: Sequence[str]) -> list[str]:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from fastlr.benchmarks.floor import FLOOR_LABEL, FLOOR_LEAST_ELEMENTS, floor
+from fastlr.benchmarks.floor import FLOOR_LEAST_ELEMENTS, floor, floor_label
 from fastlr.benchmarks.peers import DEFAULT_ON_CPU, OURS, Side, label, make_side
 from fastlr.benchmarks.results import CaseResult, Row
+from fastlr.benchmarks.rules import Rule
 from fastlr.benchmarks.shapes import Shape, ShapeList
 from fastlr.benchmarks.timing import Effort, alternate, ratios, seconds, spread
 
 # Other sides round in another order; after a few updates more than this apart is a mistake.
 TOLERANCE = 1e-5
 CHECKED_UPDATES = 5
+ULP = 2.0**-23
 PIECE = 1 << 26
 
 
@@ -32,8 +34,8 @@ def parameters_of(side: Side) -> list[torch.Tensor]:
     return [p for group in side.optimizer.param_groups for p in group["params"]]
 
 
-def momentum_of(side: Side) -> list[torch.Tensor]:
-    return [side.optimizer.state[p]["momentum_buffer"] for p in parameters_of(side)]
+def state_of(side: Side, name: str) -> list[torch.Tensor]:
+    return [side.optimizer.state[p][name] for p in parameters_of(side)]
 
 
 def pieces(tensors: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
@@ -57,54 +59,65 @@ def largest_difference(theirs: Sequence[torch.Tensor], mine: Sequence[torch.Tens
     return largest(a - b for a, b in zip(pieces(theirs), pieces(mine), strict=True)) / largest(pieces(mine))
 
 
-@torch.no_grad()
-def compare(side: Side, ours: Side) -> tuple[str, bool]:
-    """How the side's parameters and momentum compare with fastlr's, and whether that is right.
+def tolerance(side: Side, updates: int) -> float:
+    """How far the side may be from fastlr after that many updates.
 
-    The loop has to be bit-equal, but where torch runs its kernels without AVX2 and rounds otherwise.
+    The loop has to be bit-equal, or within the rule's ulps, but where torch runs its kernels without AVX2 and rounds
+    otherwise.
     """
-    apart = worst(*(largest_difference(tensors(side), tensors(ours)) for tensors in (parameters_of, momentum_of)))
+    if side.name != DEFAULT_ON_CPU or torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        return TOLERANCE
+    return side.rule.loop_ulps * updates * ULP
+
+
+@torch.no_grad()
+def compare(side: Side, ours: Side, updates: int = CHECKED_UPDATES) -> tuple[str, bool]:
+    """How the side's parameters and state compare with fastlr's, and whether that is right."""
+    apart = worst(
+        largest_difference(parameters_of(side), parameters_of(ours)),
+        *(largest_difference(state_of(side, name), state_of(ours, name)) for name in side.rule.states),
+    )
     if apart == 0:
         return "bit-equal", True
-    bits_promised = side.name == DEFAULT_ON_CPU and torch.backends.cpu.get_cpu_capability() != "DEFAULT"
-    correct = apart <= TOLERANCE and not bits_promised
+    correct = apart <= tolerance(side, updates)
     return f"{'within' if correct else 'WRONG by'} {apart:.0e}", correct
 
 
-def start(case: ShapeList, names: Sequence[str]) -> tuple[list[Side], dict[str, str]]:
+def start(rule: Rule, case: ShapeList, names: Sequence[str]) -> tuple[list[Side], dict[str, str]]:
     """Sides that have done ``CHECKED_UPDATES`` updates, and why others could not."""
     sides, missing = [], {}
     for name in names:
-        side = make_side(name, make_parameters(case.shapes))
+        side = make_side(rule, name, make_parameters(case.shapes))
         try:
             for _ in range(CHECKED_UPDATES):
                 side.update()
         except RuntimeError as error:
             if name != "compiled":
                 raise
-            missing[label(name)] = str(error).strip().splitlines()[0]
+            missing[label(name, rule)] = str(error).strip().splitlines()[0]
             continue
         sides.append(side)
     return sides, missing
 
 
-def time_steps(case: ShapeList, peers: Sequence[str], effort: Effort) -> CaseResult:
+def time_steps(rule: Rule, case: ShapeList, peers: Sequence[str], effort: Effort) -> CaseResult:
     """Check and then time one case."""
-    sides, missing = start(case, [OURS, *peers])
+    sides, missing = start(rule, case, [OURS, *peers])
     checks = {side.name: compare(side, sides[0]) for side in sides[1:]}
     actions = {side.name: _timed(side.update) for side in sides}
-    with_floor = case.elements >= FLOOR_LEAST_ELEMENTS
-    if with_floor:
-        actions[FLOOR_LABEL] = _timed(floor(case.elements))
+    labels = {side.name: label(side.name, rule) for side in sides}
+    if case.elements >= FLOOR_LEAST_ELEMENTS:
+        actions["floor"] = _timed(floor(rule, case.elements))
+        labels["floor"] = floor_label(rule)
     measured = alternate(actions, effort)
     rows = []
     for name in actions:
         times = {"step": spread([1e6 * value for value in measured[name]])}
         check, correct = checks.get(name, ("", True))
         ratio = None if name == OURS else spread(ratios(measured[name], measured[OURS]))
-        rows.append(Row(FLOOR_LABEL if name == FLOOR_LABEL else label(name), times, ratio, check, correct))
+        rows.append(Row(labels[name], times, ratio, check, correct))
     size = f"{case.description} ({len(case.shapes)} tensors, {case.elements} elements)"
-    return CaseResult(case.name, size, rows, missing)
+    return CaseResult(case.name, rule.name, size, rows, missing)
 
 
 def _timed(action: Callable[[], object]) -> Callable[[], float]:

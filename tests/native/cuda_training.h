@@ -2,6 +2,7 @@
 // that the CPU's kernels do as well.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -12,7 +13,7 @@
 #include "cuda/device.h"
 #include "cuda/images.h"
 #include "cuda/step.h"
-#include "cuda_model.h"
+#include "cuda_cases.h"
 #include "fake_image.h"
 
 extern "C" {
@@ -55,8 +56,6 @@ std::vector<fastlr::cuda::Image> fastlr::cuda::images() {
 
 namespace cuda_test {
 
-using fastlr::schedule::ProgramBuilder;
-
 // How often this stands in the record since the last reset.
 inline int count(const std::string& what) {
   const std::string events = standin_events();
@@ -79,25 +78,29 @@ inline Program falling() {
   return builder.build();
 }
 
-// The same step on a device and on the CPU. Group 1 has a constant rate and no momentum. The last `twice` of the
-// tensors are updated two times in each step.
+// The same step on a device and on the CPU. Group 0 follows a schedule; group 1 has a constant rate, and no more state
+// than the rule needs. The last `twice` of the tensors are updated two times in each step.
+template <class Rule>
 class Training {
  public:
-  Training(const Device& device, std::size_t tensors, std::size_t twice = 0) : step_(device), twice_(twice) {
-    groups_ = {{{0.0, 0.9, 0.0, 0.01, true, false}, {&rate_}, {}, {}},
-               {{0.05, 0.0, 0.0, 0.0, false, false}, {}, {}, {}}};
+  Training(const Device& device, std::size_t tensors, std::size_t twice = 0)
+      : step_(info_of(Rule()), device), twice_(twice) {
+    groups_ = groups_of(Rule(), schedules_);
+    groups_.resize(2);
+    groups_[0].follows[0] = &rate_;
+    groups_[1].follows[0] = nullptr;
+    for (GroupCase<Rule>& group : groups_) group.clock = group.updates = 0;
     for (std::size_t i = 0; i < tensors; ++i) {
       const auto dtype = static_cast<DType>(i % 4);
-      tensors_.emplace_back(dtype, static_cast<int64_t>(1 + i * i % 3000), Offsets{0, 0, 0}, i % 5 == 0 ? 1 : 0, true);
+      const auto size = static_cast<int64_t>(1 + i * i % 3000);
+      tensors_.emplace_back(dtype, size, Offsets{0, 0, 0, 0}, i % 5 == 0 ? 1 : 0, 0);
     }
   }
 
   // As the host does it for an update, before the launch.
   void tell(void* stream, bool capturing) {
     std::vector<GroupSetting> settings;
-    for (const GroupCase& group : groups_) {
-      settings.push_back({{group.lr.program}, group.now(), group.lr_scale, group.clock, group.held});
-    }
+    for (const GroupCase<Rule>& group : groups_) settings.push_back(setting_of(group));
     step_.clear();
     for (std::size_t i = 0; i < tensors_.size(); ++i) add(i, false);
     for (std::size_t i = tensors_.size() - twice_; i < tensors_.size(); ++i) add(i, true);
@@ -113,34 +116,58 @@ class Training {
   }
   void expect_update() {
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
-      const SgdHyper hyper = group_of(tensors_[i]).now();
+      const auto hyper = group_of(tensors_[i]).now();
       for (int times = i + twice_ < tensors_.size() ? 1 : 2; times > 0; --times) tensors_[i].update_on_cpu(hyper);
     }
-    for (GroupCase& group : groups_) ++group.clock;
+    for (GroupCase<Rule>& group : groups_) {
+      ++group.clock;
+      ++group.updates;
+    }
   }
   void check() const {
     CHECK(standin_finish() == 0);
-    for (const Tensor& tensor : tensors_) CHECK(tensor.agrees());
+    for (const Tensor<Rule>& tensor : tensors_) CHECK(tensor.agrees());
     CHECK(std::strcmp(standin_damage(), "") == 0 && standin_contexts() == 0);
   }
+  // What the device says of each tensor's updates.
+  void check_updates(const Progress& progress) const {
+    CHECK(progress.updates_of.size() == tensors_.size());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) CHECK(progress.updates_of[i] == tensors_[i].updates());
+  }
+  // Its next update is a first one, as with state of another training.
+  void forget_updates(std::size_t i) { tensors_[i].forget_updates(); }
   DeviceStep& step() { return step_; }
-  GroupCase& group(std::size_t g) { return groups_[g]; }
+  GroupCase<Rule>& group(std::size_t g) { return groups_[g]; }
 
  private:
-  const GroupCase& group_of(const Tensor& tensor) const { return groups_[static_cast<std::size_t>(tensor.group())]; }
+  static GroupSetting setting_of(const GroupCase<Rule>& group) {
+    GroupSetting setting{{},
+                         bytes_of<Rule>(group.now()),
+                         group.lr_scale,
+                         group.clock,
+                         group.held,
+                         Rule::kCounts ? group.updates : kSomeUpdates};
+    std::copy(std::begin(group.follows), std::end(group.follows), setting.follows);
+    return setting;
+  }
+  const GroupCase<Rule>& group_of(const Tensor<Rule>& tensor) const {
+    return groups_[static_cast<std::size_t>(tensor.group())];
+  }
   void add(std::size_t i, bool repeated) {
-    const Tensor& tensor = tensors_[i];
-    const bool momentum = group_of(tensor).now().momentum != 0.0;
-    const Span span{tensor.param().data(), tensor.grad().data(), momentum ? tensor.buffer().data() : nullptr,
-                    tensor.size(), tensor.first()};
-    step_.add({0, tensor.group(), tensor.dtype(), span}, static_cast<int32_t>(i), repeated, false);
+    const Tensor<Rule>& tensor = tensors_[i];
+    Span span{tensor.param(), tensor.grad(), {}, tensor.size(), tensor.updates(), tensor.updates() == 0};
+    for (int k = 0; k < Rule::kStates; ++k) {
+      span.state[k] = group_of(tensor).may_need(k) ? tensor.state(k) : nullptr;
+    }
+    step_.add({0, tensor.group(), 0, tensor.dtype(), span}, static_cast<int32_t>(i), repeated, false);
   }
 
   Program rate_ = falling();
+  Schedules schedules_;
   DeviceStep step_;
   std::size_t twice_;
-  std::vector<GroupCase> groups_;
-  std::vector<Tensor> tensors_;
+  std::vector<GroupCase<Rule>> groups_;
+  std::vector<Tensor<Rule>> tensors_;
 };
 
 }  // namespace cuda_test

@@ -30,3 +30,10 @@ inline std::vector<char> random_elements(fastlr::DType dtype, int64_t count) {
   }
   return bytes;
 }
+
+// The same without their signs.
+inline std::vector<char> magnitudes(fastlr::DType dtype, std::vector<char> bytes) {
+  const auto size = static_cast<std::size_t>(element_size(dtype));
+  for (std::size_t last = size; last <= bytes.size(); last += size) bytes[last - 1] &= 0x7f;
+  return bytes;
+}

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cuda/state.h"
+#include "each_rule.h"
 
 namespace cuda_test {
 
@@ -18,12 +19,20 @@ using Kernels = std::vector<std::pair<std::string, std::size_t>>;
 
 inline Kernels product_kernels(bool long_arguments) {
   using namespace fastlr::cuda;
-  const std::size_t step = long_arguments ? sizeof(StepArguments<kLongTensors>) : sizeof(StepArguments<kShortTensors>);
-  const std::size_t evaluate =
-      long_arguments ? sizeof(EvaluateArguments<kLongPrograms>) : sizeof(EvaluateArguments<kShortPrograms>);
-  return {{"fastlr_sgd_float32", step},  {"fastlr_sgd_float64", step}, {"fastlr_sgd_float16", step},
-          {"fastlr_sgd_bfloat16", step}, {"fastlr_sgd_mixed", step},   {"fastlr_prepare", sizeof(PrepareArguments)},
-          {"fastlr_evaluate", evaluate}};
+  Kernels all;
+  for_each_rule([&](auto rule) {
+    constexpr int kStates = decltype(rule)::kStates;
+    const std::size_t step = long_arguments ? sizeof(StepArguments<kStates, kLongArguments>)
+                                            : sizeof(StepArguments<kStates, kShortArguments>);
+    const std::string prefix = "fastlr_" + info_of(rule).name + "_";
+    for (const char* part : {"float32", "bfloat16", "mixed"}) {
+      all.emplace_back(prefix + part, step);
+    }
+    all.emplace_back(prefix + "prepare", sizeof(PrepareArguments));
+  });
+  all.emplace_back("fastlr_evaluate", long_arguments ? sizeof(EvaluateArguments<kLongPrograms>)
+                                                     : sizeof(EvaluateArguments<kShortPrograms>));
+  return all;
 }
 
 template <class T>

@@ -15,13 +15,24 @@ namespace {
 
 using namespace cuda_test;
 
+// Steps of a rule are launches of its kernels.
+template <class Rule>
+int count_steps() {
+  return count(kernel_of<Rule>("float")) + count(kernel_of<Rule>("bfloat")) + count(kernel_of<Rule>("mixed"));
+}
+template <class Rule>
+int count_prepared() {
+  return count(kernel_of<Rule>("prepare"));
+}
+
+template <class Rule>
 void steps() {
-  Training training(open(), 60);
+  Training<Rule> training(open(), 60);
   for (int i = 0; i < 5; ++i) {
     standin_reset();
     training.update(nullptr);
     training.check();
-    CHECK(count("fastlr_sgd_mixed") == 1 && count("fastlr_prepare") == (i == 0 ? 1 : 0));
+    CHECK(count(kernel_of<Rule>("mixed")) == 1 && count_prepared<Rule>() == (i == 0 ? 1 : 0));
   }
   // All that a step in the middle of a training asks of the driver.
   CHECK(count("\"call\"") == 3 && count("cuCtxPushCurrent") == 1 && count("cuCtxPopCurrent") == 1);
@@ -30,32 +41,36 @@ void steps() {
   standin_reset();
   training.update(nullptr);
   training.check();
-  CHECK(count("fastlr_prepare") == 1 && count("cuMem") == 0);
+  CHECK(count_prepared<Rule>() == 1 && count("cuMem") == 0);
 }
 
+template <class Rule>
 void more_tensors_than_a_launch_takes() {
-  Training training(open(), 1600);
+  Training<Rule> training(open(), 1600);
   training.update(nullptr);
   standin_reset();
   training.update(nullptr);
   training.check();
-  CHECK(count("fastlr_sgd_mixed") == 3);
+  CHECK(count_steps<Rule>() == 3 && count_prepared<Rule>() == 0);
 }
 
 // A tensor's second update waits for its first: they lie in launches of their own.
+template <class Rule>
 void tensors_given_twice() {
-  Training training(open(), 11, 2);
+  Training<Rule> training(open(), 11, 2);
   for (int i = 0; i < 3; ++i) {
     standin_reset();
     training.update(nullptr);
     training.check();
-    CHECK(count("cuLaunchKernel") - count("fastlr_prepare") >= 2);
+    CHECK(count_steps<Rule>() >= 2);
   }
 }
 
-// Captured once, replayed 1000 times: the schedule goes on, and the host learns of it when it looks.
+// Captured once, replayed 1000 times: the schedule goes on and so do the counts, and the host learns of it when it
+// looks.
+template <class Rule>
 void graphs() {
-  Training training(open(), 9);
+  Training<Rule> training(open(), 9);
   void* stream = standin_stream(0, 0);
   training.update(stream);
   standin_reset();
@@ -64,21 +79,43 @@ void graphs() {
   training.tell(stream, true);
   training.launch(stream);
   const int graph = standin_end_capture(stream);
-  CHECK(graph >= 0 && count("fastlr_prepare") == 1 && count("\"captured\": 1") == 1);
+  CHECK(graph >= 0 && count_prepared<Rule>() == 1 && count("\"captured\": 1") == 1);
   training.check();
   CHECK(standin_replay(graph, stream, 1000) == 0);
   for (int i = 0; i < 1000; ++i) training.expect_update();
   training.check();
   const Progress progress = training.step().look();
-  CHECK(progress.updates == 1000 && progress.clocks[0] == 1000 && progress.has_state[1] != 0 && !progress.has_state[0]);
+  CHECK(progress.updates == 1000 && progress.clocks[0] == 1000);
+  training.check_updates(progress);
+  standin_reset();
   training.update(stream);
   training.check();
+  CHECK(count_prepared<Rule>() == 0);
+}
+
+// Tensors whose counts the host changes between two steps: of one of them, of all. Told where it makes a difference.
+template <class Rule>
+void other_counts() {
+  constexpr bool kTold = Rule::kCounts || Rule::kWritesFirst;
+  Training<Rule> training(open(), 30);
+  for (int i = 0; i < 3; ++i) training.update(nullptr);
+  for (const std::size_t end : {2, 30}) {
+    for (std::size_t i = 1; i < end; ++i) training.forget_updates(i);
+    for (int step = 0; step < 2; ++step) {
+      standin_reset();
+      training.update(nullptr);
+      training.check();
+      CHECK(count_prepared<Rule>() == (step == 0 && kTold ? 1 : 0));
+    }
+    if (kTold) training.check_updates(training.step().look());
+  }
 }
 
 // Work that nobody has waited for yet is not done yet.
+template <class Rule>
 void late_work() {
   standin_configure("deferred", "1");
-  Training training(open(), 30);
+  Training<Rule> training(open(), 30);
   void* stream = standin_stream(0, 0);
   for (int i = 0; i < 3; ++i) training.update(stream);
   training.check();
@@ -86,8 +123,9 @@ void late_work() {
   standin_configure("deferred", "0");
 }
 
+template <class Rule>
 void two_devices() {
-  Training first(open(0), 12), second(open(1), 12);
+  Training<Rule> first(open(0), 12), second(open(1), 12);
   for (int i = 0; i < 3; ++i) {
     first.update(nullptr);
     second.update(standin_stream(1, 0));
@@ -123,11 +161,12 @@ void check_raises(const std::function<void()>& body, const std::string& text) {
 
 // Each error of the driver comes with its own words, and leaves no context behind.
 void errors() {
-  Training training(open(), 3);
+  using Rule = base::sgd::Rule;
+  Training<Rule> training(open(), 3);
   standin_fail("cuMemAlloc_v2", 0, 1, 2);
   check_raises([&] { training.update(nullptr); }, "out of memory (CUDA_ERROR_OUT_OF_MEMORY)");
   CHECK(standin_contexts() == 0);
-  Training other(open(), 3);
+  Training<Rule> other(open(), 3);
   other.update(nullptr);
   standin_fail("cuLaunchKernel", 0, 1, 701);
   check_raises([&] { other.launch(nullptr); }, "too many resources requested for launch");
@@ -144,17 +183,21 @@ void errors() {
 
 void in_reach() {
   CHECK(find_driver().usable && find_driver().device_count == 2);
-  steps();
-  more_tensors_than_a_launch_takes();
-  tensors_given_twice();
-  graphs();
-  late_work();
-  two_devices();
+  for_each_rule([](auto rule) {
+    using Rule = decltype(rule);
+    steps<Rule>();
+    more_tensors_than_a_launch_takes<Rule>();
+    tensors_given_twice<Rule>();
+    graphs<Rule>();
+    other_counts<Rule>();
+    late_work<Rule>();
+    two_devices<Rule>();
+  });
   schedules();
   errors();
   const int before = standin_allocations();
   {
-    Training(open(), 3).update(nullptr);
+    Training<base::adam::Rule>(open(), 3).update(nullptr);
   }
   CHECK(standin_allocations() == before);
 }
@@ -163,12 +206,16 @@ void in_reach() {
 void short_arguments() {
   standin_configure("driver", "12000");
   CHECK(!open().long_arguments());
-  Training training(open(), 200);
-  training.update(nullptr);
-  standin_reset();
-  training.update(nullptr);
-  training.check();
-  CHECK(count("fastlr_sgd_mixed") == 3);
+  for_each_rule([](auto rule) {
+    using Rule = decltype(rule);
+    Training<Rule> training(open(), 200);
+    training.update(nullptr);
+    standin_reset();
+    training.update(nullptr);
+    training.check();
+    // 88 tensors in each, or 64 with the addresses of three arrays of state.
+    CHECK(count_steps<Rule>() == (Rule::kStates == 3 ? 4 : 3));
+  });
 }
 
 void check_reason(const std::string& text) {

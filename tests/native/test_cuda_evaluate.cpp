@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "check_native.h"
-#include "cuda_model.h"
+#include "cuda_cases.h"
 #include "schedule_oracle.h"
 
 namespace {
@@ -80,6 +80,7 @@ void schedules_at_many_steps() {
 }
 
 // Writes of any length to any place.
+template <class Rule>
 void writes_of_the_host() {
   for (int round = 0; round < 20; ++round) {
     const auto arguments = std::make_unique<PrepareArguments>();
@@ -93,7 +94,7 @@ void writes_of_the_host() {
       arguments->write[arguments->writes++] = {places.back().get(), used, words};
       for (int32_t i = 0; i < words; ++i) arguments->payload[used++] = random_bits();
     }
-    run_kernel("fastlr_prepare", round % 3 == 0, 1, arguments.get(), {Order::forward, Order::random, 1, 5});
+    run_kernel(kernel_of<Rule>("prepare"), round % 3 == 0, 1, arguments.get(), {Order::forward, Order::random, 1, 5});
     for (int32_t i = 0; i < arguments->writes; ++i) {
       const fastlr::cuda::Write& write = arguments->write[i];
       const auto bytes = static_cast<std::size_t>(write.words) * sizeof(uint64_t);
@@ -103,6 +104,7 @@ void writes_of_the_host() {
 }
 
 // Each write comes after the one before: where they overlap, the last one stays.
+template <class Rule>
 void overlapping_writes() {
   uint64_t words[8] = {};
   const auto arguments = std::make_unique<PrepareArguments>();
@@ -113,41 +115,50 @@ void overlapping_writes() {
   }
   const uint64_t expected[8] = {3, 4, 4, 4, 4, 4, 4, 2};
   for (const Order order : {Order::forward, Order::reverse}) {
-    run_kernel("fastlr_prepare", false, 1, arguments.get(), {Order::forward, order, 1, 1});
+    run_kernel(kernel_of<Rule>("prepare"), false, 1, arguments.get(), {Order::forward, order, 1, 1});
     CHECK(std::memcmp(words, expected, sizeof words) == 0);
   }
 }
 
 // What a launch writes to a group is what the values are made of afterwards.
+template <class Rule>
 void values_after_writes() {
+  const Schedules schedules;
   ProgramBuilder builder;
   builder.linear({1.0, 0.0, 0.0, 10.0});
   const Program line = builder.build();
-  std::vector<GroupCase> groups(2, GroupCase{{0.1, 0.9, 0.0, 0.0, false, false}, {&line}, {}, {}});
-  Model model(groups, {});
+  std::vector<GroupCase<Rule>> groups(2, groups_of(Rule(), schedules).front());
+  for (GroupCase<Rule>& group : groups) group.follows[0] = &line;
+  Model<Rule> model(groups, {});
   const auto arguments = std::make_unique<PrepareArguments>();
   *arguments = {};
   arguments->state = &model.state();
   arguments->refresh = 1;
-  const int64_t clock = 4;
+  const int64_t clock = 4, updates = 11;
   const double scale = 0.25;
-  arguments->writes = 2;
-  arguments->write[0] = {&model.group_states()[1].clock, 0, 1};
-  arguments->write[1] = {&model.group_states()[0].lr_scale, 1, 1};
+  arguments->writes = 3;
+  arguments->write[0] = {&model.state().groups[1].clock, 0, 1};
+  arguments->write[1] = {&model.state().groups[0].follows[0].scale, 1, 1};
+  arguments->write[2] = {&model.state().groups[1].updates, 2, 1};
   std::memcpy(arguments->payload, &clock, sizeof clock);
   std::memcpy(arguments->payload + 1, &scale, sizeof scale);
-  run_kernel("fastlr_prepare", false, 1, arguments.get(), {Order::forward, Order::reverse, 1, 1});
+  std::memcpy(arguments->payload + 2, &updates, sizeof updates);
+  run_kernel(kernel_of<Rule>("prepare"), false, 1, arguments.get(), {Order::forward, Order::reverse, 1, 1});
   model.groups()[1].clock = clock;
   model.groups()[0].lr_scale = scale;
-  model.check({});
+  model.groups()[1].updates = updates;
+  model.check();
 }
 
 }  // namespace
 
 int main() {
   schedules_at_many_steps();
-  writes_of_the_host();
-  overlapping_writes();
-  values_after_writes();
+  for_each_rule([](auto rule) {
+    using Rule = decltype(rule);
+    writes_of_the_host<Rule>();
+    overlapping_writes<Rule>();
+    values_after_writes<Rule>();
+  });
   return 0;
 }

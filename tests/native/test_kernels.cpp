@@ -4,13 +4,15 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 #include "check_native.h"
 #include "cpu/dispatch.h"
 #include "cpu/run.h"
 #include "elements.h"
-#include "rules/number.h"
+#include "number.h"
+#include "rule_formulas.h"
 #include "step/plan.h"
 
 namespace {
@@ -18,14 +20,19 @@ namespace {
 using namespace fastlr;
 
 struct Memory {
-  std::vector<char> param, grad, state;
+  std::vector<char> param, grad;
+  std::vector<std::vector<char>> state;
 };
 
-Memory updated(const Kernels& table, const SgdHyper& hyper, DType dtype, Memory memory, int64_t offset, bool first) {
+// `offset`: elements that stay out of it.
+template <class Rule>
+Memory updated(const Kernels& table, const typename Rule::Hyper& hyper, DType dtype, Memory memory, int64_t offset,
+               int64_t updates) {
   const int64_t size = static_cast<int64_t>(memory.param.size()) / element_size(dtype) - offset;
   const int64_t bytes = offset * element_size(dtype);
-  const Span span{memory.param.data() + bytes, memory.grad.data() + bytes, memory.state.data() + bytes, size, first};
-  table.sgd[static_cast<int>(dtype)](hyper, span);
+  Span span{memory.param.data() + bytes, memory.grad.data() + bytes, {}, size, updates, updates == 0};
+  for (std::size_t k = 0; k < memory.state.size(); ++k) span.state[k] = memory.state[k].data() + bytes;
+  update_with<Rule>(table, hyper, dtype, span);
   return memory;
 }
 
@@ -43,57 +50,79 @@ double element(const std::vector<char>& bytes, DType dtype, int64_t i) {
   return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 
-// The update in float64, from its formula, to within the roundings of the type.
-void compare_with_formula(const SgdHyper& h, DType dtype, const Memory& before, const Memory& after, int64_t offset,
-                          bool first) {
+// To within the roundings of the type.
+template <class Rule>
+void compare_with_formula(const typename Rule::Hyper& hyper, DType dtype, const Memory& before, const Memory& after,
+                          int64_t offset, int64_t updates) {
   const double epsilon = dtype == DType::float64    ? 1e-15
                          : dtype == DType::float32  ? 6e-7
                          : dtype == DType::bfloat16 ? 8e-3
                                                     : 1e-3;
   const auto count = static_cast<int64_t>(before.param.size()) / element_size(dtype);
   for (int64_t i = 0; i < count; ++i) {
-    const double p = element(before.param, dtype, i), g = element(before.grad, dtype, i);
-    double b = element(before.state, dtype, i);
-    double expected = p;
-    if (i >= offset) {
-      const double x = (h.maximize ? -g : g) + h.weight_decay * p;
-      if (h.momentum != 0) b = first ? x : h.momentum * b + (1 - h.dampening) * x;
-      const double direction = h.momentum == 0 ? x : h.nesterov ? x + h.momentum * b : b;
-      expected = p - h.lr * direction;
+    formulas::Element e{element(before.param, dtype, i), element(before.grad, dtype, i), {}};
+    for (std::size_t k = 0; k < Rule::kStates; ++k) e.state[k] = element(before.state[k], dtype, i);
+    const double scale = i < offset ? 0.0 : formulas::update(hyper, updates, e);
+    CHECK(std::fabs(element(after.param, dtype, i) - e.param) <= epsilon * scale);
+    for (std::size_t k = 0; k < Rule::kStates; ++k) {
+      CHECK(std::fabs(element(after.state[k], dtype, i) - e.state[k]) <= epsilon * scale);
     }
-    const double scale = 1 + std::fabs(p) + std::fabs(g) + std::fabs(b);
-    CHECK(std::fabs(element(after.param, dtype, i) - expected) <= epsilon * scale);
-    CHECK(std::fabs(element(after.state, dtype, i) - b) <= epsilon * scale);
   }
 }
 
-void every_table_has_the_same_bits(const SgdHyper& hyper, DType dtype, int64_t size, int64_t offset, bool first) {
-  const Memory before{random_elements(dtype, size + offset), random_elements(dtype, size + offset),
-                      random_elements(dtype, size + offset)};
-  const Memory expected = updated(*available_kernels().back(), hyper, dtype, before, offset, first);
-  compare_with_formula(hyper, dtype, before, expected, offset, first);
+// State of a parameter without updates is zeros, unless its first update does not read it; but for the first array it
+// consists of averages of squares.
+template <class Rule>
+Memory random_memory(DType dtype, int64_t size, int64_t updates) {
+  Memory memory{random_elements(dtype, size), random_elements(dtype, size), {}};
+  for (int k = 0; k < Rule::kStates; ++k) {
+    std::vector<char> state = random_elements(dtype, size);
+    if (k > 0) state = magnitudes(dtype, std::move(state));
+    if (updates == 0 && !Rule::kWritesFirst) std::fill(state.begin(), state.end(), '\0');
+    memory.state.push_back(std::move(state));
+  }
+  return memory;
+}
+
+template <class Rule>
+void every_table_has_the_same_bits(const typename Rule::Hyper& hyper, DType dtype, int64_t size, int64_t offset,
+                                   int64_t updates) {
+  const Memory before = random_memory<Rule>(dtype, size + offset, updates);
+  const Memory expected = updated<Rule>(*available_kernels().back(), hyper, dtype, before, offset, updates);
+  compare_with_formula<Rule>(hyper, dtype, before, expected, offset, updates);
   for (const Kernels* table : available_kernels()) {
-    const Memory now = updated(*table, hyper, dtype, before, offset, first);
+    const Memory now = updated<Rule>(*table, hyper, dtype, before, offset, updates);
     CHECK(now.param == expected.param && now.state == expected.state && now.grad == before.grad);
   }
 }
 
+template <class Rule>
 void kernels_agree() {
-  for (const int64_t size : {0, 1, 31, 257}) {
-    for (const int64_t offset : {0, 1, 3}) {
-      for (int flags = 0; flags < 32; ++flags) {
-        const SgdHyper hyper{0.1,
-                             (flags & 1) != 0 ? 0.9 : 0.0,
-                             (flags & 2) != 0 ? 0.3 : 0.0,
-                             (flags & 4) != 0 ? 0.01 : 0.0,
-                             (flags & 8) != 0,
-                             (flags & 16) != 0};
+  for (const typename Rule::Hyper& hyper : formulas::cases_of(Rule())) {
+    for (const int64_t size : {0, 1, 31, 257}) {
+      for (const int64_t offset : {0, 1, 3}) {
         for (int dtype = 0; dtype < kDTypeCount; ++dtype) {
-          for (const bool first : {false, true}) {
-            every_table_has_the_same_bits(hyper, static_cast<DType>(dtype), size, offset, first);
+          for (const int64_t updates : {0, 5}) {
+            every_table_has_the_same_bits<Rule>(hyper, static_cast<DType>(dtype), size, offset, updates);
           }
         }
       }
+    }
+  }
+}
+
+// Arrays that no update reads or writes need not be there.
+template <class Rule>
+void state_that_is_not_needed() {
+  for (const typename Rule::Hyper& hyper : formulas::cases_of(Rule())) {
+    for (const bool first : {false, true}) {
+      const int traffic = Rule::traffic(hyper, first);
+      Memory memory = random_memory<Rule>(DType::float32, 31, first ? 0 : 1);
+      Span span{memory.param.data(), memory.grad.data(), {}, 31, first ? 0 : 1, first};
+      for (int k = 0; k < Rule::kStates; ++k) {
+        if (Rule::writes(traffic, k)) span.state[k] = memory.state[static_cast<std::size_t>(k)].data();
+      }
+      for (const Kernels* table : available_kernels()) update_with<Rule>(*table, hyper, DType::float32, span);
     }
   }
 }
@@ -133,18 +162,26 @@ void rounding_to_half() {
   }
 }
 
+Span whole(Memory& memory, DType dtype, int64_t updates) {
+  const auto size = static_cast<int64_t>(memory.param.size()) / element_size(dtype);
+  Span span{memory.param.data(), memory.grad.data(), {}, size, updates, updates == 0};
+  for (std::size_t k = 0; k < memory.state.size(); ++k) span.state[k] = memory.state[k].data();
+  return span;
+}
+
 void parts_cover_each_element_once() {
   for (int round = 0; round < 200; ++round) {
     std::vector<std::vector<float>> tensors;
-    Plan plan;
-    plan.add_group(SgdHyper{});
+    Plan plan(rules().front());
+    plan.add_group(HyperBytes{});
     for (int i = 0; i < 9; ++i) tensors.emplace_back(random_bits() % (round % 3 == 0 ? 3 : 700), 0.0f);
     for (std::vector<float>& t : tensors) {
-      plan.add(DType::float32, Span{t.data(), t.data(), nullptr, static_cast<int64_t>(t.size()), false});
+      plan.add(DType::float32, Span{t.data(), t.data(), {t.data()}, static_cast<int64_t>(t.size()), 0, false});
     }
     const int64_t chunk = 1 + static_cast<int64_t>(random_bits() % 500);
     for (int64_t begin = 0; begin < plan.elements(); begin += chunk) {
       plan.visit(begin, std::min(begin + chunk, plan.elements()), [](const Task&, const Span& part) {
+        CHECK(part.state[0] == part.param && part.state[1] == nullptr);
         for (int64_t i = 0; i < part.size; ++i) static_cast<float*>(part.param)[i] += 1.0f;
       });
     }
@@ -154,21 +191,45 @@ void parts_cover_each_element_once() {
   }
 }
 
+// Tensors of several groups and numbers of updates, by one plan and one by one.
+template <class Rule>
+void plans_agree_with_single_updates() {
+  Plan plan(info_of(Rule()));
+  std::vector<Memory> memories, expected;
+  std::vector<int64_t> counts;
+  const auto hypers = formulas::cases_of(Rule());
+  for (std::size_t i = 0; i < 6 * hypers.size(); ++i) {
+    counts.push_back(i % 4 == 1 ? 0 : i % 7 == 2 ? 1000 : 5);
+    memories.push_back(random_memory<Rule>(static_cast<DType>(i % kDTypeCount), 17, counts.back()));
+  }
+  for (std::size_t i = 0; i < memories.size(); ++i) {
+    const auto& hyper = hypers[i / 6];
+    const auto dtype = static_cast<DType>(i % kDTypeCount);
+    expected.push_back(updated<Rule>(kernels(), hyper, dtype, memories[i], 0, counts[i]));
+    if (i % 6 == 0) plan.add_group(bytes_of<Rule>(hyper));
+    plan.add(dtype, whole(memories[i], dtype, counts[i]));
+  }
+  run(plan, 1);
+  for (std::size_t i = 0; i < memories.size(); ++i) {
+    CHECK(memories[i].param == expected[i].param && memories[i].state == expected[i].state);
+  }
+}
+
+template <class Rule>
 void any_number_of_threads() {
-  std::vector<float> expected;
+  std::vector<Memory> expected;
   for (const int threads : {1, 2, 3, 8}) {
     random_bits.seed(11);
-    const int64_t size = 300007;
-    std::vector<char> param = random_elements(DType::float32, size), grad = random_elements(DType::float32, size);
-    Plan plan;
-    plan.add_group(SgdHyper{0.1, 0.0, 0.0, 0.01, false, false});
-    plan.add(DType::float32, Span{param.data(), grad.data(), nullptr, size / 3, true});
-    plan.add(DType::float32,
-             Span{param.data() + size / 3 * 4, grad.data() + size / 3 * 4, nullptr, size - size / 3, true});
+    std::vector<Memory> memories;
+    for (const int64_t size : {100003, 200004}) memories.push_back(random_memory<Rule>(DType::float32, size, 5));
+    Plan plan(info_of(Rule()));
+    plan.add_group(bytes_of<Rule>(formulas::cases_of(Rule()).back()));
+    for (Memory& memory : memories) plan.add(DType::float32, whole(memory, DType::float32, 5));
     run(plan, threads);
-    const auto* values = reinterpret_cast<const float*>(param.data());
-    if (threads == 1) expected.assign(values, values + size);
-    CHECK(std::memcmp(expected.data(), values, param.size()) == 0);
+    if (threads == 1) expected = memories;
+    for (std::size_t i = 0; i < memories.size(); ++i) {
+      CHECK(memories[i].param == expected[i].param && memories[i].state == expected[i].state);
+    }
   }
 }
 
@@ -177,8 +238,13 @@ void any_number_of_threads() {
 int main() {
   sixteen_bit_numbers();
   rounding_to_half();
-  kernels_agree();
   parts_cover_each_element_once();
-  any_number_of_threads();
+  for_each_rule([](auto rule) {
+    using Rule = decltype(rule);
+    kernels_agree<Rule>();
+    state_that_is_not_needed<Rule>();
+    plans_agree_with_single_updates<Rule>();
+    any_number_of_threads<Rule>();
+  });
   return 0;
 }

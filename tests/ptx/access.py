@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from ptx.faults import Trap
 from ptx.kinds import DTYPES, Array, Lanes
 from ptx.parse import Address, Instruction, Operand
 from ptx.state import State
 from ptx.values import Reader, Scope, Step
 
 _SPACES = ("param", "shared", "global")
+# Where generic addresses of shared memory begin, far above those of this process's memory.
+_WINDOW = np.uint64(1 << 60)
 # A space's memory, and the byte positions in it of the accesses.
 Located = tuple[Callable[[np.dtype[Any]], Array], Array]
 Locator = Callable[[State, Lanes], Located]
@@ -63,13 +66,15 @@ def _part(instruction: Instruction, kind: str, count: int) -> str:
     return part
 
 
-def to_global(scope: Scope, instruction: Instruction) -> Step:
-    """cvta.to.global.u64: generic addresses of global memory are those of global memory."""
-    if instruction.name != "cvta.to.global.u64" or len(instruction.operands) != 2:
+def convert_address(scope: Scope, instruction: Instruction) -> Step:
+    """Generic addresses of global memory are those of global memory; those of shared memory lie in a window."""
+    starts = {"cvta.to.global.u64": np.uint64(0), "cvta.shared.u64": _WINDOW}
+    if instruction.name not in starts or len(instruction.operands) != 2:
         raise instruction.refused("unknown instruction")
+    start = starts[instruction.name]
     write = scope.writer(instruction, instruction.operands[0], "u64")
     read = scope.reader(instruction, instruction.operands[1], "u64")
-    return lambda state, lanes: write(state, lanes, read(state, lanes))
+    return lambda state, lanes: write(state, lanes, read(state, lanes) + start)
 
 
 def access(scope: Scope, instruction: Instruction) -> Step:
@@ -86,9 +91,35 @@ def access(scope: Scope, instruction: Instruction) -> Step:
         raise instruction.refused("unknown instruction")
     if store and space == "param":
         raise instruction.refused("a kernel's parameters are never written")
-    locate = _locator(scope, instruction, place, space, count * DTYPES[modifiers[0]].itemsize, store=store)
-    kind = modifiers[0]
-    return _store(scope, instruction, names, locate, kind) if store else _load(scope, instruction, names, locate, kind)
+    address, kind = _address(scope, instruction, place, space), modifiers[0]
+
+    def step_in(space: str, address: Reader) -> Step:
+        locate = _locator(address, space, count * DTYPES[kind].itemsize, store=store)
+        return (_store if store else _load)(scope, instruction, names, locate, kind)
+
+    if space != "generic":
+        return step_in(space, address)
+    in_window = step_in("shared", lambda state, lanes: address(state, lanes) - _WINDOW)
+    return _by_window(address, in_window, step_in("global", address))
+
+
+def _by_window(address: Reader, in_window: Step, outside: Step) -> Step:
+    """Each thread's access goes to the memory that its generic address belongs to."""
+
+    def step(state: State, lanes: Lanes) -> None:
+        shared = address(state, lanes) >= _WINDOW
+        if not shared.any():
+            return outside(state, lanes)
+        threads = state.thread[lanes]
+        for chosen, part in ((shared, in_window), (~shared, outside)):
+            try:
+                if chosen.any():
+                    part(state, threads[chosen])
+            except Trap as trap:
+                raise Trap(trap.problem, int(np.flatnonzero(chosen)[trap.position])) from None
+        return None
+
+    return step
 
 
 def _load(scope: Scope, instruction: Instruction, names: tuple[Operand, ...], locate: Locator, kind: str) -> Step:
@@ -118,11 +149,8 @@ def _store(scope: Scope, instruction: Instruction, names: tuple[Operand, ...], l
     return store
 
 
-def _locator(
-    scope: Scope, instruction: Instruction, place: Operand, space: str, size: int, *, store: bool, atomic: bool = False
-) -> Locator:
+def _locator(address: Reader, space: str, size: int, *, store: bool, atomic: bool = False) -> Locator:
     """Where the threads' accesses of `size` bytes go."""
-    address = _address(scope, instruction, place, space)
 
     def in_global(state: State, lanes: Lanes) -> Located:
         at, threads = address(state, lanes), state.thread[lanes]
@@ -166,7 +194,7 @@ def atomic(scope: Scope, instruction: Instruction) -> Step:
     write = scope.writer(instruction, target, "u32")
     read = scope.reader(instruction, amount, "u32")
     address = _address(scope, instruction, place, "global")
-    locate = _locator(scope, instruction, place, "global", 4, store=True, atomic=True)
+    locate = _locator(address, "global", 4, store=True, atomic=True)
 
     def add(state: State, lanes: Lanes) -> None:
         view, places = locate(state, lanes)

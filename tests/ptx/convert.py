@@ -34,6 +34,13 @@ def _bfloat_from_float(values: Array) -> Array:
     return np.where(np.isnan(values), np.uint64(0x7FFF), rounded).astype(np.uint16)
 
 
+def _whole_u64(values: Array) -> Array:
+    """Towards zero; below 0 and above all of them the nearest one, NaN the one in the middle."""
+    inside = np.trunc(np.where((values > 0) & (values < 2.0**64), values, 0.0)).astype(np.uint64)
+    above = np.where(values >= 2.0**64, np.uint64(2**64 - 1), inside)
+    return np.where(np.isnan(values), np.uint64(1 << 63), above)
+
+
 def _integers() -> dict[str, tuple[str, str, Conversion]]:
     """Integers to integers: cut off, or extended by the sign of the type that they come from."""
     names = [f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64)]
@@ -42,6 +49,7 @@ def _integers() -> dict[str, tuple[str, str, Conversion]]:
 
 # By name: the types of result and operand, and the function.
 CONVERSIONS: dict[str, tuple[str, str, Any]] = _integers() | {
+    "cvt.rzi.u64.f64": ("u64", "f64", _whole_u64),
     "cvt.rn.f32.f64": ("f32", "f64", _to("f32")),
     "cvt.f32.f16": ("f32", "f16", _float_from_half),
     "cvt.rn.f16.f32": ("f16", "f32", _half_from_float),

@@ -21,7 +21,7 @@ _STEPS: dict[str, Callable[[Scope, Instruction], Step]] = {
     "mov": access.move,
     "ld": access.access,
     "st": access.access,
-    "cvta": access.to_global,
+    "cvta": access.convert_address,
     "atom": access.atomic,
     "membar": access.fence,
     "cvt": conversion,

@@ -11,11 +11,12 @@ from ptx.kinds import BITS
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _PREAMBLE = re.compile(r"\s*(\.version\s+[\d.]+|\.target\s+\w+|\.address_size\s+64)?\s*", re.DOTALL)
 _ENTRY = re.compile(r"\s*(?:\.visible\s+)?\.entry\s+([\w$]+)\s*\((.*?)\)([^{]*)\{", re.DOTALL)
-_CONSTANT = re.compile(r"\s*(?:\.visible\s+|\.weak\s+)?\.(?:global|const)\s+[^;{]*=[^;]*;", re.DOTALL)
+_CONSTANT = re.compile(r"\s*(?:\.visible\s+|\.weak\s+)?\.(?:global|const)\s+[^;{]*(?:=[^;]*)?;", re.DOTALL)
 _BOUNDS = re.compile(r"\.(maxntid|minnctapersm)\s+(\d+)(?:\s*,\s*(\d+))?(?:\s*,\s*(\d+))?")
 _VARIABLE = re.compile(r"\.(param|shared)(?:\s+\.align\s+(\d+))?\s+\.(\w+)\s+([\w$]+)(?:\[(\d+)\])?")
 _REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+(.*)", re.DOTALL)
-_LABEL = re.compile(r"\s*([\w$]+):")
+_START = re.compile(r"\s*([\w$]+:|[{}])")
+_NAME = re.compile(r"%[\w$]+")
 _STATEMENT = re.compile(r"(?:@(!?)(%[\w$]+)\s+)?([a-z][\w.]*)\s*(.*)", re.DOTALL)
 _OPERAND = re.compile(r"\{[^{}]*\}|\[[^\[\]]*\]|[^,\s{}\[\]|]+")
 _ADDRESS = re.compile(r"\[\s*([%\w$]+)\s*(?:\+\s*(-?\d+))?\s*\]")
@@ -90,8 +91,7 @@ class Entry(NamedTuple):
 
 
 def entries(text: str) -> dict[str, Entry]:
-    """The kernels of a module by name. Initialised module variables are skipped: an instruction that names one is
-    refused."""
+    """The kernels of a module by name. Module variables are skipped: an instruction that names one is refused."""
     text = _COMMENT.sub("", text)
     kernels: dict[str, Entry] = {}
     at = 0
@@ -136,13 +136,30 @@ def parse(entry: Entry) -> Source:
 
 
 def _statements(body: str) -> Iterator[str]:
-    """Statements without their semicolon; labels with their colon."""
+    """Statements without their semicolon; labels with their colon. A register of a block in braces has a name of its
+    own, with the block's number."""
+    scopes: list[dict[str, str]] = []  # new names by the written ones, for each block that is open
+    blocks = 0
     for part in body.split(";"):
-        while label := _LABEL.match(part):
-            yield label[0].strip()
-            part = part[label.end() :]
-        if part.strip():
-            yield " ".join(part.split())
+        while start := _START.match(part):
+            part = part[start.end() :]
+            if start[1] == "{":
+                scopes.append({})
+                blocks += 1
+            elif start[1] == "}" and scopes:
+                scopes.pop()
+            else:
+                yield start[1]
+        statement = " ".join(part.split())
+        if scopes and statement.startswith(".reg"):
+            scopes[-1] |= {name: f"{name}${blocks}" for name in _NAME.findall(statement)}
+        if statement:
+            yield _renamed(statement, scopes)
+
+
+def _renamed(statement: str, scopes: list[dict[str, str]]) -> str:
+    names = {written: new for scope in scopes for written, new in scope.items()}
+    return _NAME.sub(lambda name: names.get(name[0], name[0]), statement)
 
 
 def _add(kernel: Source, statement: str) -> None:

@@ -1,8 +1,9 @@
-"""``fastlr bench --device cuda``: fastlr.SGD against torch's steps on a GPU, in and out of CUDA graphs."""
+"""``fastlr bench --device cuda``: fastlr's optimizers against torch's steps on a GPU, in and out of CUDA graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from fastlr.benchmarks.cuda.check import TOLERANCES
 from fastlr.benchmarks.cuda.device import CudaDevice
 from fastlr.benchmarks.cuda.sides import CUDA_PEERS
 from fastlr.benchmarks.cuda.steps import time_case
+from fastlr.benchmarks.rules import RULES
 from fastlr.benchmarks.shapes import LARGE_SHAPE_LISTS
 from fastlr.benchmarks.timing import Effort
 
@@ -35,6 +37,7 @@ def bench_cuda(
     peers: Sequence[str] = CUDA_PEERS,
     dtypes: Sequence[str] = tuple(DTYPES),
     *,
+    rules: Sequence[str] = ("sgd",),
     effort: Effort = CUDA_FULL,
     json_file: Path | None = None,
 ) -> bool:
@@ -44,6 +47,7 @@ def bench_cuda(
         cases: Of ``CUDA_CASES``. Those that need more memory than is free are skipped.
         peers: Of ``CUDA_PEERS``.
         dtypes: Of ``DTYPES``.
+        rules: Of ``RULES``.
         effort: How long each case is timed in each dtype.
         json_file: Where every figure goes: times in microseconds, bandwidths in GB/s.
 
@@ -64,10 +68,9 @@ def bench_cuda(
     print(LEGEND)
     device = CudaDevice(torch.device("cuda", torch.cuda.current_device()))
     results = []
-    for name in cases:
-        for dtype in dtypes:
-            results.append(time_case(LARGE_SHAPE_LISTS[name], DTYPES[dtype], peers, effort, device))
-            print(f"\n{results[-1].text()}", flush=True)
+    for rule, name, dtype in product(rules, cases, dtypes):
+        results.append(time_case(RULES[rule], LARGE_SHAPE_LISTS[name], DTYPES[dtype], peers, effort, device))
+        print(f"\n{results[-1].text()}", flush=True)
     if json_file is not None:
         write_json(json_file, {"machine": facts, "cases": [result.record() for result in results]})
     return all(result.correct for result in results) and any(result.rows for result in results)

@@ -9,6 +9,7 @@ import torch
 from fastlr.benchmarks.cuda.device import Device
 from fastlr.benchmarks.cuda.sides import OURS_GRAPH, CudaSide, Tensors, make_cuda_side
 from fastlr.benchmarks.peers import OURS
+from fastlr.benchmarks.rules import Rule
 from fastlr.benchmarks.steps import largest_difference, worst
 
 # Of a whole schedule: a graph that keeps its first rate, or is one update late, is 20 % and more away.
@@ -29,18 +30,17 @@ class Verdict:
 class Checks:
     """Compares the tensors that a side has updated with those that torch's loop has updated from the same start.
 
-    The copies take as much memory as parameters and momentum together.
+    The copies take as much memory as parameters and state together.
     """
 
-    def __init__(self, tensors: Tensors, device: Device) -> None:
-        self._tensors, self._device = tensors, device
+    def __init__(self, rule: Rule, tensors: Tensors, device: Device) -> None:
+        self._rule, self._tensors, self._device = rule, tensors, device
         self._run("loop")
-        self._parameters = [tensor.detach().clone() for tensor in tensors.parameters]
-        self._momentum = [tensor.clone() for tensor in tensors.momentum]
+        self._expected = [[tensor.detach().clone() for tensor in kind] for kind in tensors.updated()]
 
     def _run(self, name: str) -> CudaSide:
         self._tensors.reset()
-        side = make_cuda_side(name, self._tensors, CHECKED_UPDATES, self._device)
+        side = make_cuda_side(self._rule, name, self._tensors, CHECKED_UPDATES, self._device)
         for _ in range(CHECKED_UPDATES - side.done):
             side.update()
         return side
@@ -57,13 +57,9 @@ class Checks:
 
     @torch.no_grad()
     def _compare(self, name: str) -> Verdict:
-        tensors = self._tensors
         side = self._run(name)
-        apart = worst(
-            largest_difference(tensors.parameters, self._parameters),
-            largest_difference(tensors.momentum, self._momentum),
-        )
+        apart = worst(*map(largest_difference, self._tensors.updated(), self._expected))
         del side  # not before: what is asked for may still have to be done
-        right = apart <= TOLERANCES[tensors.parameters[0].dtype]
+        right = apart <= TOLERANCES[self._tensors.parameters[0].dtype]
         text = "bit-equal" if apart == 0 else f"{'within' if right else 'WRONG by'} {apart:.0e}"
         return Verdict(text, right=right, failed=not right)

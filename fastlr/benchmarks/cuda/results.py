@@ -47,9 +47,10 @@ class CudaRow:
 
 @dataclass(frozen=True)
 class CudaCase:
-    """One case in one dtype; ``untimed`` says for each side that was not timed why, ``skipped`` for the whole case."""
+    """A case in one dtype; ``untimed`` says for each side that was not timed why, ``skipped`` for the whole case."""
 
     name: str
+    optimizer: str
     dtype: str
     description: str
     step_bytes: int
@@ -59,7 +60,8 @@ class CudaCase:
     skipped: str = ""
 
     def text(self) -> str:
-        title = f"{self.name}, {self.dtype}: {self.description}, {self.step_bytes / 1e9:.3g} GB an update"
+        what = f"{self.name}, {self.optimizer}, {self.dtype}"
+        title = f"{what}: {self.description}, {self.step_bytes / 1e9:.3g} GB an update"
         if self.skipped:
             return f"{title}\nskipped: {self.skipped}"
         shown = ["", table(HEADER, [row.cells() for row in self.rows])] if self.rows else []

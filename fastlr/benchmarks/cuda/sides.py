@@ -4,53 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-import fastlr
 from fastlr.benchmarks import peers
 from fastlr.benchmarks.cuda.device import WARM_UPS, Device
-from fastlr.benchmarks.peers import HYPER, OURS, PEERS, RATE
+from fastlr.benchmarks.peers import OURS, PEERS, RATE
+from fastlr.benchmarks.rules import Rule
 from fastlr.benchmarks.shapes import Shape
 
 OURS_GRAPH = "fastlr-graph"
 # foreach in a graph cannot follow a schedule: its rate is a number on the host.
 CUDA_PEERS = ("foreach", "fused", "graph", "graph-fill")
-LABELS = {
-    OURS: "fastlr.SGD",
-    OURS_GRAPH: "fastlr.SGD, CUDA graph",
-    "foreach": "torch foreach (default)",
-    "fused": "torch fused",
-    "graph": "torch fused, CUDA graph",
-    "graph-fill": "torch fused, CUDA graph, fill_",
-}
+
+
+def labels(rule: Rule) -> dict[str, str]:
+    """All sides by name, as they are shown."""
+    return {
+        OURS: rule.label,
+        OURS_GRAPH: f"{rule.label}, CUDA graph",
+        "foreach": "torch foreach (default)",
+        "fused": "torch fused",
+        "graph": "torch fused, CUDA graph",
+        "graph-fill": "torch fused, CUDA graph, fill_",
+    }
 
 
 class Tensors:
-    """Parameters with gradients, and a momentum buffer for each."""
+    """Parameters with gradients, and the rule's state for each, by name."""
 
-    def __init__(self, shapes: tuple[Shape, ...], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, rule: Rule, shapes: tuple[Shape, ...], dtype: torch.dtype, device: torch.device) -> None:
         generator = torch.Generator(device).manual_seed(1)
         options: Any = {"dtype": dtype, "device": device}
         self.parameters = [torch.nn.Parameter(torch.empty(shape, **options)) for shape in shapes]
-        self.momentum = [torch.empty(shape, **options) for shape in shapes]
+        self.states = {name: [torch.empty(shape, **options) for shape in shapes] for name in rule.states}
+        self._counts = rule.counts
         for parameter in self.parameters:
             parameter.grad = torch.empty_like(parameter).normal_(generator=generator)
 
     @torch.no_grad()
     def reset(self) -> None:
-        """To the same random parameters at every call, and no momentum."""
+        """To the same random parameters at every call, and a state of zeros."""
         generator = torch.Generator(self.parameters[0].device).manual_seed(0)
-        for parameter, momentum in zip(self.parameters, self.momentum, strict=True):
+        for parameter in self.parameters:
             parameter.normal_(generator=generator)
-            momentum.zero_()
+        for tensor in chain.from_iterable(self.states.values()):
+            tensor.zero_()
 
-    def lend_momentum(self, optimizer: torch.optim.Optimizer) -> None:
-        """Zeroed buffers make the first update what it is without a buffer."""
-        for parameter, momentum in zip(self.parameters, self.momentum, strict=True):
-            optimizer.state[parameter]["momentum_buffer"] = momentum
+    def updated(self) -> list[list[torch.Tensor]]:
+        """What an update changes: the parameters and each kind of state."""
+        return [list(self.parameters), *self.states.values()]
+
+    def lend_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """State of zeros makes the first update what it is without a state."""
+        group = optimizer.param_groups[0]
+        on_device = group["fused"] or group.get("capturable")  # where torch counts
+        for parameter, *states in zip(self.parameters, *self.states.values(), strict=True):
+            optimizer.state[parameter].update(zip(self.states, states, strict=True))
+            if self._counts:
+                optimizer.state[parameter]["step"] = torch.zeros((), device=parameter.device if on_device else "cpu")
 
 
 @dataclass(frozen=True)
@@ -62,14 +77,14 @@ class CudaSide:
     optimizer: torch.optim.Optimizer  # owns what a graph reads
 
 
-def make_cuda_side(name: str, tensors: Tensors, updates: int, device: Device) -> CudaSide:
-    """One of ``LABELS``, or torch's ``loop``; its rate falls to 0 in that many updates."""
+def make_cuda_side(rule: Rule, name: str, tensors: Tensors, updates: int, device: Device) -> CudaSide:
+    """One of ``labels``, or torch's ``loop``; its rate falls to 0 in that many updates."""
     if name == OURS or name in PEERS:
-        side = peers.make_side(name, tensors.parameters, updates)
-        tensors.lend_momentum(side.optimizer)
+        side = peers.make_side(rule, name, tensors.parameters, updates=updates)
+        tensors.lend_state(side.optimizer)
         return CudaSide(side.update, 0, side.optimizer)
-    optimizer, follow = _graphed(name, tensors, updates, device.device)
-    tensors.lend_momentum(optimizer)
+    optimizer, follow = _graphed(rule, name, tensors, updates, device.device)
+    tensors.lend_state(optimizer)
 
     def warm_up() -> None:
         optimizer.step()
@@ -85,13 +100,13 @@ def make_cuda_side(name: str, tensors: Tensors, updates: int, device: Device) ->
 
 
 def _graphed(
-    name: str, tensors: Tensors, updates: int, device: torch.device
+    rule: Rule, name: str, tensors: Tensors, updates: int, device: torch.device
 ) -> tuple[torch.optim.Optimizer, Callable[[], None]]:
     """An optimizer to capture, and what sets its next rate outside of the graph."""
     if name == OURS_GRAPH:
-        return fastlr.SGD(tensors.parameters, lr=peers.schedule(updates), **HYPER), lambda: None
+        return rule.ours(tensors.parameters, lr=peers.schedule(RATE, updates), **rule.options), lambda: None
     rate = torch.tensor(RATE, device=device)
-    optimizer = torch.optim.SGD(tensors.parameters, lr=rate, fused=True, **HYPER)
+    optimizer = rule.theirs(tensors.parameters, lr=rate, fused=True, **rule.options, **rule.in_graph)
     if name == "graph":
         return optimizer, CosineAnnealingLR(optimizer, updates).step  # several small kernels on the tensor
     clock = torch.optim.SGD([torch.zeros(1)], lr=RATE)  # has no gradient, and only counts

@@ -11,52 +11,59 @@ import torch
 from fastlr.benchmarks.cuda.check import Checks, Verdict
 from fastlr.benchmarks.cuda.device import Device, Times
 from fastlr.benchmarks.cuda.results import CudaCase, CudaRow
-from fastlr.benchmarks.cuda.sides import LABELS, OURS_GRAPH, CudaSide, Tensors, make_cuda_side
+from fastlr.benchmarks.cuda.sides import OURS_GRAPH, CudaSide, Tensors, labels, make_cuda_side
 from fastlr.benchmarks.peers import OURS, UPDATES
+from fastlr.benchmarks.rules import Rule
 from fastlr.benchmarks.shapes import ShapeList
 from fastlr.benchmarks.timing import Effort, Spread, alternate, ratios, spread
 
-# An update reads parameter, gradient and momentum and writes parameter and momentum.
-MOVED = 5
-# Parameter, gradient, momentum; the copies of two of them to compare with; one of torch's temporaries.
-HELD = 6
 COPY = "copy_ of as many bytes"
 COPIED_BYTES = 1 << 29  # at once; far more than any GPU's cache holds
 
 
-def time_case(case: ShapeList, dtype: torch.dtype, peers: Sequence[str], effort: Effort, device: Device) -> CudaCase:
+def held(rule: Rule) -> int:
+    """Values an element: parameter, gradient and state; copies to compare with, all but the gradient; temporaries."""
+    return 2 * (1 + len(rule.states)) + 1 + rule.temporaries
+
+
+def time_case(
+    rule: Rule, case: ShapeList, dtype: torch.dtype, peers: Sequence[str], effort: Effort, device: Device
+) -> CudaCase:
     """Check and then time one case, or skip it where the device's free memory is too small."""
     size = case.elements * dtype.itemsize
     described = f"{case.description} ({len(case.shapes)} tensors, {case.elements} elements)"
-    found = CudaCase(case.name, str(dtype).removeprefix("torch."), described, MOVED * size)
-    needed, free = HELD * size + 2 * COPIED_BYTES, device.free_memory()
+    step_bytes = rule.moved * size
+    found = CudaCase(case.name, rule.name, str(dtype).removeprefix("torch."), described, step_bytes)
+    needed, free = held(rule) * size + 2 * COPIED_BYTES, device.free_memory()
     if needed > free:
         return replace(found, skipped=f"needs {needed / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free")
     try:
-        verdicts, rows = _measured(case, dtype, peers, effort, device)
+        verdicts, rows = _measured(rule, case, dtype, peers, effort, device)
     except torch.OutOfMemoryError:
         return replace(found, skipped=f"ran out of memory: {free / 1e9:.1f} GB were free")
-    untimed = {LABELS[name]: verdict.text for name, verdict in verdicts.items() if not verdict.right}
+    shown = labels(rule)
+    untimed = {shown[name]: verdict.text for name, verdict in verdicts.items() if not verdict.right}
     failed = any(verdict.failed for verdict in verdicts.values())
     return replace(found, rows=rows, untimed=untimed, correct=not failed)
 
 
 def _measured(
-    case: ShapeList, dtype: torch.dtype, peers: Sequence[str], effort: Effort, device: Device
+    rule: Rule, case: ShapeList, dtype: torch.dtype, peers: Sequence[str], effort: Effort, device: Device
 ) -> tuple[dict[str, Verdict], list[CudaRow]]:
-    tensors = Tensors(case.shapes, dtype, device.device)
-    checks = Checks(tensors, device)
+    tensors = Tensors(rule, case.shapes, dtype, device.device)
+    checks = Checks(rule, tensors, device)
     verdicts = {name: checks.verdict(name) for name in (OURS, OURS_GRAPH, *peers)}
     del checks  # its copies
     right = {name: verdict.text for name, verdict in verdicts.items() if verdict.right}
-    return verdicts, _timed(right, tensors, MOVED * case.elements * dtype.itemsize, effort, device) if right else []
+    step_bytes = rule.moved * case.elements * dtype.itemsize
+    return verdicts, _timed(rule, right, tensors, step_bytes, effort, device) if right else []
 
 
 def _timed(
-    checks: Mapping[str, str], tensors: Tensors, step_bytes: int, effort: Effort, device: Device
+    rule: Rule, checks: Mapping[str, str], tensors: Tensors, step_bytes: int, effort: Effort, device: Device
 ) -> list[CudaRow]:
     tensors.reset()
-    sides = {name: make_cuda_side(name, tensors, UPDATES, device) for name in checks}
+    sides = {name: make_cuda_side(rule, name, tensors, UPDATES, device) for name in checks}
     actions = {name: _timer(side, device) for name, side in sides.items()}
     copy = _copy(step_bytes, device.device)
     measured = alternate({**actions, COPY: lambda: device.time(copy)}, effort)
@@ -66,9 +73,10 @@ def _timed(
     def against(all_times: Mapping[str, list[float]], name: str) -> Spread | None:
         return None if name == OURS or OURS not in checks else spread(ratios(all_times[name], all_times[OURS]))
 
+    shown = labels(rule)
     return [
         CudaRow(
-            LABELS.get(name, name),
+            shown.get(name, name),
             device=spread([1e6 * seconds for seconds in devices[name]]),
             host=spread([1e6 * seconds for seconds in hosts[name]]),
             bandwidth=spread([step_bytes / 1e9 / seconds for seconds in devices[name]]),

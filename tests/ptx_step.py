@@ -1,4 +1,4 @@
-"""An SGD whose steps are the kernels' PTX: what a host has to do around them, as csrc/cuda/state.h asks for it."""
+"""An optimizer whose steps are the kernels' PTX: what csrc/cuda/state.h asks of a host around them."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -13,39 +13,56 @@ from fastlr.schedules import Schedule
 
 # In the order of csrc/dtype.h.
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-SCHEDULED = ("lr", "momentum", "weight_decay")
 WORD = 8
+# What torch's groups call it, by the rules' names.
+ENTRIES = {"decoupled": "decoupled_weight_decay"}
 
 
-class DeviceSgd:
-    """Parameters, gradients and buffers stay where they are, in the memory of the CPU: the kernels work on them.
+def entry(group: dict[str, Any], name: str) -> Any:
+    """The value or schedule that a group gives for a member of Hyper; 0 where it gives none."""
+    if name in ("beta1", "beta2"):
+        return group["betas"][name == "beta2"]
+    return group.get(ENTRIES.get(name, name), 0.0)
 
-    Buffers and state begin as memory that nobody has written, so that reading any of it too early is a fault.
+
+class DeviceOptimizer:
+    """Parameters, gradients and state stay where they are, in the memory of the CPU: the kernels work on them.
+
+    State that a first update writes, and the optimizer's own, begins as memory that nobody has written, so that reading
+    any of it too early is a fault.
     """
 
     def __init__(
         self,
         module: Module,
+        rule: cuda.Rule,
         groups: Sequence[dict[str, Any]],
         *,
         offset: int = 0,
         tiles: int = 1,
-        tensors_per_launch: int = cuda.TENSORS[0],
+        tensors_per_launch: int | None = None,
         **how: Any,
     ) -> None:
-        """offset: elements before each buffer. how: the order and seed of the launches."""
-        self.module, self.tiles, self.tensors_per_launch, self.how = module, tiles, tensors_per_launch, how
-        self.arguments = cuda.arguments_of(module.kernel("fastlr_sgd_mixed"), cuda.step_arguments, cuda.TENSORS)
+        """offset: elements before each tensor of the state. how: the order and seed of the launches."""
+        self.module, self.rule, self.tiles, self.how = module, rule, tiles, how
+        self.tensors_per_launch = tensors_per_launch or rule.tensors(cuda.BYTES[0])
+        structs = [cuda.step_arguments(rule, bytes) for bytes in cuda.BYTES]
+        self.arguments = cuda.arguments_of(module.kernel(f"fastlr_{rule.name}_mixed"), structs)
         self.memory = Memory()
         self.params: list[Tensor] = [param for group in groups for param in group["params"]]
         self.group_of = [g for g, group in enumerate(groups) for _ in group["params"]]
-        self.buffers = [torch.full((offset + p.numel(),), torch.nan, dtype=p.dtype)[offset:] for p in self.params]
-        for param, buffer in zip(self.params, self.buffers, strict=True):
+        # By parameter and by state: what an update of its group keeps.
+        self.kept: list[list[Tensor]] = []
+        for param, g in zip(self.params, self.group_of, strict=True):
             self.memory.add(param)
-            self.memory.add(buffer, initialised=False)
+            count = len(rule.states) - ("amsgrad" in rule.flags and not groups[g].get("amsgrad", False))
+            empty = torch.full((offset + param.numel(),), torch.nan if rule.writes_first else 0.0, dtype=param.dtype)
+            self.kept.append([empty.clone()[offset:] for _ in range(count)])
+            for state in self.kept[-1]:
+                self.memory.add(state, initialised=not rule.writes_first)
         self.state = cuda.StepState()
         self.groups = (cuda.GroupState * len(groups))()
-        self.values = (cuda.StepValues * (2 * len(groups)))()
+        self.values = (cuda.step_values(rule) * (2 * len(groups)))()
         self.updates = (ctypes.c_int64 * len(self.params))()
         for block in (self.state, self.groups, self.values, self.updates):
             self.memory.add(block, initialised=False, watched=True)
@@ -60,13 +77,18 @@ class DeviceSgd:
         return [(self.state, state), *described, (self.updates, type(self.updates)())]
 
     def _describe(self, group: dict[str, Any]) -> cuda.GroupState:
-        constants = {name: value for name, value in group.items() if name in cuda.SgdHyper.__dict__}
-        views = {name: constants.pop(name) for name in SCHEDULED if isinstance(constants.get(name), Schedule)}
-        described = cuda.GroupState(lr_scale=group.get("lr_scale", 1.0), held=group.get("held", 0))
-        described.clock = group.get("clock", 0)
-        described.hyper = cuda.SgdHyper(**constants)
-        for name, schedule in views.items():
-            setattr(described, name, cuda.program_view(schedule, self.memory))
+        described = cuda.GroupState(clock=group.get("clock", 0), held=group.get("held", 0))
+        hyper: Any = cuda.hyper(self.rule)()
+        for name in self.rule.numbers + self.rule.flags:
+            value = entry(group, name)
+            if not isinstance(value, Schedule):
+                setattr(hyper, name, value)
+                continue
+            followed = described.follows[self.rule.scheduled.index(name)]
+            followed.program = cuda.program_view(value, self.memory)
+            followed.scale = group.get("lr_scale", 1.0) if name == "lr" else 1.0
+            followed.offset = getattr(type(hyper), name).offset
+        ctypes.memmove(described.hyper, ctypes.byref(hyper), ctypes.sizeof(hyper))
         return described
 
     def _write(self, writes: list[tuple[Any, Any]]) -> None:
@@ -82,7 +104,7 @@ class DeviceSgd:
                 arguments.writes += 1
                 used += len(content) // WORD
             arguments.refresh = not pieces
-            self._run("fastlr_prepare", arguments, 1)
+            self._run("prepare", arguments, 1)
 
     def step(self) -> None:
         """One step over the parameters that have a gradient."""
@@ -104,14 +126,15 @@ class DeviceSgd:
             param, grad = self.params[place], self.params[place].grad
             assert grad is not None
             arguments.param[i], arguments.grad[i] = param.data_ptr(), grad.data_ptr()
-            arguments.buffer[i] = self.buffers[place].data_ptr()
+            for k, state in enumerate(self.kept[place]):
+                arguments.buffer[k][i] = state.data_ptr()
             arguments.size[i], arguments.place[i], arguments.group[i] = param.numel(), place, self.group_of[place]
             arguments.dtype[i] = DTYPES.index(param.dtype)
             arguments.first_chunk[i] = chunks
             chunks += self._chunks(param)
         dtypes = {self.params[place].dtype for place in places}
-        name = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else "mixed"
-        self._run(f"fastlr_sgd_{name}", arguments, chunks + last)
+        own = {frozenset({torch.float32}): "float32", frozenset({torch.bfloat16}): "bfloat16"}
+        self._run(own.get(frozenset(dtypes), "mixed"), arguments, max(chunks + last, 1))
 
     def _chunks(self, param: Tensor) -> int:
         """Chunks are counted from the 16-byte boundary at or before the first element."""
@@ -120,12 +143,12 @@ class DeviceSgd:
         size = param.data_ptr() % cuda.VECTOR_BYTES + param.numel() * param.element_size()
         return -(-size // (self.tiles * cuda.TILE_BYTES))
 
-    def _run(self, kernel: str, arguments: ctypes.Structure, blocks: int) -> None:
-        if blocks:
-            self.module.kernel(kernel).launch(self.memory, [arguments], grid=blocks, block=cuda.THREADS, **self.how)
+    def _run(self, part: str, arguments: ctypes.Structure, blocks: int) -> None:
+        kernel = self.module.kernel(f"fastlr_{self.rule.name}_{part}")
+        kernel.launch(self.memory, [arguments], grid=blocks, block=cuda.THREADS, **self.how)
 
-    def present_values(self) -> list[cuda.StepValues]:
-        """Of each group, for the next update."""
+    def present_values(self) -> list[Any]:
+        """StepValues of each group, for the next update."""
         first = self.state.half * len(self.groups)
         return list(self.values[first : first + len(self.groups)])
 
