@@ -28,7 +28,7 @@ def resource_problems(kernel: Resources, max_arguments: int) -> Iterator[str]:
 
 
 def code_problems(code: list[Instruction]) -> Iterator[str]:
-    spills = sum(now.operation in ("LDL", "STL") for now in code)
+    spills = sum(step.operation in ("LDL", "STL") for step in code)
     if spills:
         yield f"{spills} loads and stores of local memory"
 

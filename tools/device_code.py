@@ -128,10 +128,10 @@ def instructions(cubin: Path, kernel: str) -> list[Instruction]:
 
 def inner_loops(code: list[Instruction]) -> Iterator[list[Instruction]]:
     """The instructions between each backward branch and its target, of the loops that hold no other loop."""
-    spans = [(now.target, now.address) for now in code if now.target is not None and now.target < now.address]
+    spans = [(step.target, step.address) for step in code if step.target is not None and step.target < step.address]
     for begin, end in spans:
         if not any((first, last) != (begin, end) and begin <= first and last <= end for first, last in spans):
-            yield [now for now in code if begin <= now.address <= end]
+            yield [step for step in code if begin <= step.address <= end]
 
 
 def constants(source: str) -> dict[str, int]:

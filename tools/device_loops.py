@@ -137,31 +137,31 @@ def _registers(operand: str) -> set[int]:
 def _loads_in_flight(loop: list[Instruction]) -> int:
     loaded: set[int] = set()
     count = 0
-    for now in loop:
-        sources = now.operands if now.is_global_store else now.operands[1:]
+    for step in loop:
+        sources = step.operands if step.is_global_store else step.operands[1:]
         if any(loaded & _registers(operand) for operand in sources):
             break
-        if now.is_global_load:
-            (first,) = _registers(now.operands[0])
-            loaded |= set(range(first, first + now.bytes // 4))
+        if step.is_global_load:
+            (first,) = _registers(step.operands[0])
+            loaded |= set(range(first, first + step.bytes // 4))
             count += 1
     return count
 
 
 def _arithmetic(loop: list[Instruction]) -> Iterator[str]:
-    for now in loop:
-        if re.fullmatch(r"F(FMA|MUL|ADD)2?|D(FMA|MUL|ADD)", now.operation):
-            yield now.operation
-        elif now.operation == "MUFU":
-            yield now.name
+    for step in loop:
+        if re.fullmatch(r"F(FMA|MUL|ADD)2?|D(FMA|MUL|ADD)", step.operation):
+            yield step.operation
+        elif step.operation == "MUFU":
+            yield step.name
 
 
 def work_of(loop: list[Instruction]) -> Work:
-    accesses = [now for now in loop if now.is_global_load or now.is_global_store]
-    wide = [now for now in accesses if now.bytes == VECTOR_BYTES]
+    accesses = [step for step in loop if step.is_global_load or step.is_global_store]
+    wide = [step for step in accesses if step.bytes == VECTOR_BYTES]
     return Work(
-        loads=sum(now.is_global_load for now in wide),
-        stores=sum(now.is_global_store for now in wide),
+        loads=sum(step.is_global_load for step in wide),
+        stores=sum(step.is_global_store for step in wide),
         narrow=len(accesses) - len(wide),
         in_flight=_loads_in_flight(loop),
         arithmetic=tuple(sorted(Counter(_arithmetic(loop)).items())),

@@ -52,6 +52,7 @@ void Step::read_groups(const py::list& groups) {
   group_updates_.assign(groups.size(), cuda::kSomeUpdates);
   known_.clear();
   for (std::size_t i = 0; i < groups_.size(); ++i) {
+    if (i + 1 < groups_.size()) groups_[i + 1]->ask_ahead();
     groups_[i]->read(PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i)), known_);
   }
 }

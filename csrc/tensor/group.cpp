@@ -51,6 +51,16 @@ Group::Group(const RuleInfo& rule)
   }
 }
 
+void Group::ask_ahead() const {
+  constexpr std::size_t kLine = 64;
+  const char* own = reinterpret_cast<const char*>(this);
+  for (std::size_t byte = 0; byte < sizeof *this; byte += kLine) __builtin_prefetch(own + byte);
+  const char* scheduled = reinterpret_cast<const char*>(&scheduled_.front());
+  for (std::size_t byte = 0; byte < scheduled_.size() * sizeof(Scheduled); byte += kLine) {
+    __builtin_prefetch(scheduled + byte);
+  }
+}
+
 PyObject* Group::params() const {
   PyObject* params = entries_[params_place_];
   if (PyList_Check(params)) return params;

@@ -32,6 +32,8 @@ class Group {
   // The values in use of what may follow a schedule, by name.
   pybind11::dict values() const;
 
+  // Ask for its memory before it is read: the groups of a model lie scattered.
+  void ask_ahead() const;
   // Its parameters, as they were read. Raises where they are no list.
   PyObject* params() const;
   const HyperBytes& hyper() const { return hyper_; }
