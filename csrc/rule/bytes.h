@@ -17,6 +17,7 @@ struct alignas(8) HyperBytes {
 // A rule's Scalars<float> and Scalars<double>, one behind the other.
 struct alignas(8) ScalarsBytes {
   static constexpr std::size_t kHalf = 128;
+  ScalarsBytes() {}  // left as it is: written at once
   unsigned char single[kHalf];
   unsigned char exact[kHalf];
 };

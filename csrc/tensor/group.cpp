@@ -100,12 +100,18 @@ void Group::read(PyObject* group, Evaluations& known) {
 
 void Group::summarise() {
   overridden_ = left_to_torch_ = false;
-  possible_ = hyper_;
   for (const Scheduled& scheduled : scheduled_) {
     overridden_ = overridden_ || scheduled.overridden();
     left_to_torch_ = left_to_torch_ || scheduled.left_to_torch();
-    if (scheduled.follows()) scheduled.field().write(possible_, 1.0);
   }
+}
+
+bool Group::may_need(int state) const {
+  HyperBytes possible = hyper_;
+  for (const Scheduled& scheduled : scheduled_) {
+    if (scheduled.follows()) scheduled.field().write(possible, 1.0);
+  }
+  return rule_.writes(possible, state);
 }
 
 bool Group::follows() const {

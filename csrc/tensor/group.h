@@ -45,7 +45,7 @@ class Group {
   bool follows_rate() const { return rate().follows(); }
   // An update changes this state, now, or once a schedule's value is no longer 0.
   bool needs(int state) const { return rule_.writes(hyper_, state); }
-  bool may_need(int state) const { return rule_.writes(possible_, state); }
+  bool may_need(int state) const;
 
  private:
   const Scheduled& rate() const { return scheduled_.front(); }
@@ -67,7 +67,6 @@ class Group {
   std::size_t differentiable_place_;
 
   HyperBytes hyper_{};
-  HyperBytes possible_{};  // the same with 1 for what follows a schedule
   int64_t step_count_ = 0;
   int64_t held_steps_ = 0;
   double lr_scale_ = 1.0;  // what the group and a plateau rule multiply the schedule by
