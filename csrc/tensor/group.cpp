@@ -100,6 +100,8 @@ void Group::read(PyObject* group, Evaluations& known) {
 
 void Group::summarise() {
   overridden_ = left_to_torch_ = false;
+  needed_ = 0;
+  for (int k = 0; k < static_cast<int>(rule_.states.size()); ++k) needed_ |= rule_.writes(hyper_, k) ? 1u << k : 0u;
   for (const Scheduled& scheduled : scheduled_) {
     overridden_ = overridden_ || scheduled.overridden();
     left_to_torch_ = left_to_torch_ || scheduled.left_to_torch();

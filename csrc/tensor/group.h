@@ -44,7 +44,7 @@ class Group {
   bool follows() const;
   bool follows_rate() const { return rate().follows(); }
   // An update changes this state, now, or once a schedule's value is no longer 0.
-  bool needs(int state) const { return rule_.writes(hyper_, state); }
+  bool needs(int state) const { return (needed_ >> state & 1u) != 0; }
   bool may_need(int state) const;
 
  private:
@@ -71,6 +71,7 @@ class Group {
   int64_t held_steps_ = 0;
   double lr_scale_ = 1.0;  // what the group and a plateau rule multiply the schedule by
   bool differentiable_ = false;
+  unsigned needed_ = 0;  // a bit for each state
   bool overridden_ = false;
   bool left_to_torch_ = false;
 };
