@@ -7,7 +7,7 @@
 #include "arch.h"
 #include "host_device.h"
 #include "schedule/math.h"
-#include "wide_number.h"
+#include "schedule/wide_number.h"
 
 namespace fastlr {
 namespace FASTLR_ARCH {

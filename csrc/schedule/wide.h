@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "wide_number.h"
+#include "schedule/wide_number.h"
 
 namespace fastlr {
 namespace schedule {

@@ -32,7 +32,7 @@ class Model(torch.nn.Linear):
 @pytest.mark.filterwarnings("ignore:.*tensorboardX|.*logging interval")  # its defaults, without TensorBoard
 @pytest.mark.parametrize("name", UPDATES)
 def test_the_block_of_a_library_runs_as_pasted(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip(name)
+    pytest.importorskip(name, reason="needs `pip install torch-fastlr[integrations]`")
     made: list[fastlr.AdamW] = []
 
     class Noted(fastlr.AdamW):
