@@ -115,7 +115,8 @@ def page() -> str:
         sections("Recipes", "Functions that write common combinations.", RECIPES),
         "## Names of other libraries\n\n"
         "`fastlr.compat` has the other libraries' schedulers under their own names and arguments, with the base rate "
-        "in front: `fastlr.compat.torch.StepLR(0.1, step_size=30)`. Both sides of a row have the same values. keras "
+        "in front: `fastlr.compat.torch.StepLR(0.1, step_size=30)`. `ema_decay` is the decay of averaged weights, for "
+        "the [optimizers' option](recipe.md#averages) of that name. Both sides of a row have the same values. keras "
         "has no module there.\n\n" + dialect_table(),
     ]
     return "\n\n".join(parts) + "\n"

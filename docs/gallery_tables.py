@@ -162,6 +162,11 @@ DIALECTS = (
     ("timm.CosineLRScheduler(0.1, t_initial=100, lr_min=1e-5)", "Cosine(0.1, 1e-5, 100)"),
     ("timm.TanhLRScheduler(0.1, t_initial=100)", "Tanh(0.1, 0, 100)"),
     ("timm.PolyLRScheduler(0.1, t_initial=100, power=0.5)", "Polynomial(0.1, 0, 100, 0.5)"),
+    (
+        "timm.ema_decay(0.99, warmup=True)",
+        "Constant(0, 1) >> minimum(1 - InverseTime(1, 1) ** (2 / 3), 0.99).shift(-1)",
+    ),
+    ("ultralytics.ema_decay(0.99, tau=50)", "0.99 * (1 - Exponential(1, 0.36787944117144233, 50).shift(-1))"),
     ("optax.linear_schedule(0.1, 0.01, 100)", "Linear(0.1, 0.01, 100)"),
     ("optax.cosine_decay_schedule(0.1, 100)", "Cosine(0.1, 0, 100)"),
     ("optax.polynomial_schedule(0.1, 0.01, 2, 100)", "Polynomial(0.1, 0.01, 100, 2)"),

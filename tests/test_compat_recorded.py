@@ -12,8 +12,10 @@ from fastlr.schedules import Schedule
 
 DATA = Path(__file__).parent / "data"
 GIVEN: list[dict[str, Any]] = json.loads((DATA / "library_vectors.json").read_text())["cases"]
-RECORDED: list[dict[str, Any]] = json.loads((DATA / "compat_vectors.json").read_text())["cases"]
-CASES = [{**case, "library": case["source"].split()[0], "name": case["scheduler"]} for case in GIVEN] + RECORDED
+RECORDED: dict[str, list[dict[str, Any]]] = json.loads((DATA / "compat_vectors.json").read_text())
+CASES = [{**case, "library": case["source"].split()[0], "name": case["scheduler"]} for case in GIVEN]
+CASES += RECORDED["cases"]
+AVERAGES = RECORDED["averages"]
 
 
 def made(case: dict[str, Any]) -> Schedule:
@@ -44,6 +46,12 @@ def test_values(index: int) -> None:
         np.testing.assert_allclose(s.momentum(steps), case["momentum"], rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("index", range(len(AVERAGES)))
+def test_the_decays_of_averages(index: int) -> None:
+    decays = AVERAGES[index]["decay"]
+    np.testing.assert_allclose(made(AVERAGES[index])(np.arange(len(decays))), decays, rtol=1e-13, atol=1e-15)
+
+
 @pytest.mark.parametrize("index", range(len(CASES)))
 def test_plain_data_brings_it_back(index: int) -> None:
     s = made(CASES[index])
@@ -52,6 +60,6 @@ def test_plain_data_brings_it_back(index: int) -> None:
 
 def test_every_function_has_a_recorded_case() -> None:
     for library in ("optax", "timm", "ultralytics"):
-        covered = {case["name"] for case in CASES if case["library"] == library}
+        covered = {case["name"] for case in CASES + AVERAGES if case["library"] == library}
         left = set(getattr(compat, library).__all__) - covered
         assert left <= {"MultiStepLRScheduler", "PlateauLRScheduler", "join_schedules"}, left

@@ -3,7 +3,7 @@
 usage: record_vectors.py FILE
 
 Needs optax 0.2.8, timm 1.0.31 and torch; optax computes in float64 here. ultralytics is not imported: its trainer
-sets rates inside its training loop, whose lines are repeated below with NumPy's own interp.
+sets rates inside its training loop, whose lines are repeated below with NumPy's own interp, as is its averages' decay.
 """
 
 from __future__ import annotations
@@ -149,6 +149,14 @@ ULTRALYTICS: list[dict[str, Any]] = [
     {"lr0": 0.1, "lrf": 0.5, "epochs": 6, "steps_per_epoch": 14, "warmup_momentum": 0.5, "momentum": 0.9},
 ]
 
+TIMM_AVERAGES: list[dict[str, Any]] = [
+    {},
+    {"decay": 0.99, "warmup": True, "update_after_step": 5},
+    {"warmup": True, "warmup_gamma": 3.5, "warmup_power": 0.75, "min_decay": 0.3},
+]
+
+ULTRALYTICS_AVERAGES: list[dict[str, Any]] = [{}, {"decay": 0.999, "tau": 31}]
+
 
 def optax_values(name: str, kwargs: dict[str, Any]) -> list[float]:
     """The schedule's values in float64. JSON has no ints as keys."""
@@ -163,17 +171,32 @@ def optax_values(name: str, kwargs: dict[str, Any]) -> list[float]:
     return [float(schedule(jax.numpy.asarray(t, dtype=jax.numpy.int64))) for t in range(STEPS)]
 
 
+def timm_part(name: str) -> types.ModuleType:
+    """A module of timm's, which needs none of what the packages above it import."""
+    *packages, _ = f"timm.{name}".split(".")
+    for package in (".".join(packages[: i + 1]) for i in range(len(packages))):
+        if package not in sys.modules:
+            found = importlib.util.find_spec(package)
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = list(found.submodule_search_locations or []) if found else []
+    return importlib.import_module(f"timm.{name}")
+
+
+def timm_decays(**kwargs: Any) -> list[float]:
+    """Of the averages after the first updates, which timm's training script counts from 1."""
+    import torch
+
+    given = {"use_warmup" if name == "warmup" else name: value for name, value in kwargs.items()}
+    averages = timm_part("utils.model_ema").ModelEmaV3(torch.nn.Linear(1, 1), **given)
+    return [float(averages.get_decay(t + 1)) for t in range(STEPS)]
+
+
 def timm_values(name: str, kwargs: dict[str, Any], base_lr: float) -> list[float]:
     """The rates of the first updates, from step_update()."""
     import torch
 
-    if "timm" not in sys.modules:  # its schedulers need none of what the package itself imports
-        package = types.ModuleType("timm")
-        found = importlib.util.find_spec("timm")
-        package.__path__ = list(found.submodule_search_locations or []) if found else []
-        sys.modules["timm"] = package
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=base_lr)
-    scheduler = getattr(importlib.import_module("timm.scheduler"), name)(optimizer, t_in_epochs=False, **kwargs)
+    scheduler = getattr(timm_part("scheduler"), name)(optimizer, t_in_epochs=False, **kwargs)
     values = []
     for t in range(STEPS):
         try:
@@ -223,6 +246,16 @@ def ultralytics_loop(
     return rates, momenta
 
 
+def ultralytics_decays(decay: float = 0.9999, tau: float = 2000) -> list[float]:
+    """Of the averages after the first updates, which ModelEMA counts before it takes its decay."""
+    return [decay * (1 - math.exp(-updates / tau)) for updates in range(1, STEPS + 1)]
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    """A row a line."""
+    return ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+
+
 def main() -> int:
     cases: list[dict[str, Any]] = []
     for name, kwargs in OPTAX:
@@ -233,10 +266,18 @@ def main() -> int:
     for kwargs in ULTRALYTICS:
         rates, momenta = ultralytics_loop(**kwargs)
         cases.append({"library": "ultralytics", "name": "schedule", "kwargs": kwargs, "lr": rates, "momentum": momenta})
+    averages = [
+        {"library": library, "name": "ema_decay", "kwargs": kwargs, "decay": decays(**kwargs)}
+        for library, decays, table in (
+            ("timm", timm_decays, TIMM_AVERAGES),
+            ("ultralytics", ultralytics_decays, ULTRALYTICS_AVERAGES),
+        )
+        for kwargs in table
+    ]
     versions = {"optax": version("optax"), "timm": version("timm"), "ultralytics": "8.4.190, read"}
-    lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
-    Path(sys.argv[1]).write_text(f'{{"versions": {json.dumps(versions)},\n"cases": [\n{lines}\n]}}\n')
-    print(f"{len(cases)} cases")
+    tables = f'"cases": [\n{lines(cases)}\n],\n"averages": [\n{lines(averages)}\n]'
+    Path(sys.argv[1]).write_text(f'{{"versions": {json.dumps(versions)},\n{tables}}}\n')
+    print(f"{len(cases)} cases, {len(averages)} averages")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from fastlr.compat._cycles import Cycles, ignore, prefixed
 from fastlr.compat._pieces import function, joined, listed, option, positive, tabulable, warmed, whole
+from fastlr.compat._timm_ema import ema_decay
 from fastlr.schedules import (
     Constant,
     Cosine,
@@ -39,6 +40,7 @@ __all__ = [
     "StepLRScheduler",
     "TanhLRScheduler",
     "WSDLRScheduler",
+    "ema_decay",
 ]
 
 MAX_STAIRS = 4096

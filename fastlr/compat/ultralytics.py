@@ -1,13 +1,14 @@
-"""The schedule of Ultralytics' trainer (8.4), which has two clocks: epochs for the decay, batches for the warm-up."""
+"""What Ultralytics' trainer (8.4) follows. Its schedule has two clocks: epochs (decay) and batches (warm-up)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from fastlr.compat._pieces import whole
-from fastlr.schedules import Constant, Cosine, Linear, Schedule, WithMomentum, checks
+from fastlr.compat._pieces import positive, share, whole
+from fastlr.schedules import Constant, Cosine, Exponential, Linear, Schedule, WithMomentum, checks
 
-__all__ = ["schedule"]
+__all__ = ["ema_decay", "schedule"]
 
 
 def schedule(
@@ -56,3 +57,21 @@ def schedule(
     if bias:
         warm = warm + Linear(warmup_bias_lr, 0.0, count)
     return WithMomentum(warm, Linear(warmup_momentum, momentum, count))
+
+
+def ema_decay(decay: float = 0.9999, tau: float = 2000.0) -> Schedule:
+    """The decay of Ultralytics' ``ModelEMA``, for ``ema_decay=`` of an optimizer. Steps count updates, not batches.
+
+    Formula: ``decay * (1 - exp(-(t + 1) / tau))``: the class counts an update before it averages.
+
+    Its trainer averages, and counts, also after an update that a gradient scaler skipped; fastlr's optimizers do
+    neither then.
+
+    Raises ValueError for a decay outside of [0, 1] and a tau that is not above 0.
+
+    >>> s = ema_decay()
+    >>> round(s(0), 6), round(s(1999), 6), round(s(10**6), 6)
+    (0.0005, 0.632057, 0.9999)
+    """
+    falling = Exponential(1.0, math.exp(-1.0), positive("tau", tau)).shift(-1)
+    return share("decay", decay) * (1.0 - falling)
