@@ -213,6 +213,12 @@ void bind_steps(py::module_& module) {
       .def(py::init<const std::string&>(), arg("rule"))
       .def("prepare", &Step::prepare, arg("groups"), arg("state"), arg("unwritten"),
            "Reads and checks every tensor; None, or what torch's own operators have to update.")
+      .def("scale", &Step::scale, arg("grad_scale"), arg("found_inf"),
+           "What the next prepare() divides gradients by, and what skips the update where it is not 0.")
+      .def("must_skip", &Step::must_skip, "Whether the host knows that the update is to be skipped.")
+      .def("squares", &Step::squares, "Sums of squares of the gradients that are clipped by norm.")
+      .def("set_norms", &Step::set_norms, arg("norms"), "The norms of the sets, unscaled.")
+      .def("norms", &Step::norms, "The norms of the last update's sets; waits for a GPU.")
       .def("finish", &Step::finish, "Updates, counts, writes the next rates; returns notices.")
       .def("abandon", &Step::abandon, "Forgets what prepare() read.")
       .def("forget", &Step::forget, "Forgets everything but the state on GPUs.")
@@ -221,6 +227,7 @@ void bind_steps(py::module_& module) {
       .def("tell", &Step::tell, arg("groups"), arg("state"), arg("unwritten"),
            "Tells the GPUs what stands in the groups, and which state has been written.")
       .def("recorded", &Step::recorded, "Whether a CUDA graph has recorded an update.")
+      .def("may_differ", &Step::may_differ, "Whether GPUs may have counted other updates than the host.")
       .def("writes_first", &Step::writes_first, "Whether a parameter's first update writes its state unread.")
       .def("cuda_problem", &Step::cuda_problem, "Why GPUs are left to torch, or \"\".");
   module.attr("NOTICE_OVERRIDDEN") = static_cast<int>(fastlr::kOverridden);
@@ -228,6 +235,7 @@ void bind_steps(py::module_& module) {
   module.attr("NOTICE_RECORDED_CONSTANT") = static_cast<int>(fastlr::kRecordedConstant);
   module.attr("NOTICE_LEFT_TO_TORCH") = static_cast<int>(fastlr::kLeftToTorch);
   module.attr("NOTICE_LACKS_STATE") = static_cast<int>(fastlr::kLacksState);
+  module.attr("NOTICE_SKIPPED") = static_cast<int>(fastlr::kSkipped);
   module.def("cpu_capability", [] { return fastlr::kernels().name; }, "The instruction set in use.");
   module.def("tensor_access", &fastlr::tensor_access,
              "How tensors are read: \"direct\", \"dlpack\" or \"attributes\".");

@@ -40,6 +40,14 @@ HYPER_BYTES = 96
 MAX_SCHEDULED = 5
 
 
+class Recipe(ctypes.Structure):
+    _fields_ = (
+        *[(name, c_double) for name in ("ema_decay", "max_grad_norm", "max_grad_value", "rounding_seed")],
+        *[(name, c_bool) for name in ("norm_per_group", "error_if_nonfinite", "master_weights")],
+        *[(name, c_bool) for name in ("stochastic_rounding", "zero_grad_in_step")],
+    )
+
+
 @dataclass(frozen=True)
 class Rule:
     """A header of csrc/rules/: the members of its Hyper and of its Scalars, and its state."""
@@ -65,8 +73,8 @@ RULES = {
         Rule(
             "sgd",
             numbers=("lr", "momentum", "dampening", "weight_decay"),
-            flags=("nesterov", "maximize"),
-            scalars=("step_size", "momentum", "gradient_weight", "weight_decay", "direction"),
+            flags=("nesterov", "maximize", "decoupled"),
+            scalars=("step_size", "momentum", "gradient_weight", "weight_decay", "kept", "direction"),
             scheduled=("lr", "momentum", "weight_decay"),
             states=("momentum_buffer",),
             writes_first=True,
@@ -117,6 +125,7 @@ def step_values(rule: Rule) -> type[ctypes.Structure]:
             ("hyper", hyper(rule)),
             ("single", scalars(rule, c_float)),
             ("exact", scalars(rule, c_double)),
+            ("recipe", Recipe),
             ("updates", c_int64),
             ("form", c_int32),
             ("traffic", c_int32 * 2),
@@ -133,18 +142,23 @@ class GroupState(ctypes.Structure):
     _fields_ = (
         ("follows", Followed * MAX_SCHEDULED),
         ("hyper", c_uint64 * (HYPER_BYTES // 8)),
-        *[(name, c_int64) for name in ("clock", "held", "updates")],
+        ("recipe", Recipe),
+        *[(name, c_int64) for name in ("held", "clock", "updates", "count")],
     )
+
+
+class Clip(ctypes.Structure):
+    _fields_ = (("norm", c_double), ("factor", c_double))
 
 
 class StepState(ctypes.Structure):
     _fields_ = (
-        *[(name, c_void_p) for name in ("groups", "values", "updates")],
+        *[(name, c_void_p) for name in ("groups", "values", "updates", "clips")],
         ("count", c_int64),
         *[(name, c_int32) for name in ("group_count", "half")],
         ("missing", c_int32 * 2),
         ("ticket", c_uint32),
-        ("unused", c_int32),
+        ("nonfinite", c_int32),
     )
 
 
@@ -166,6 +180,42 @@ def step_arguments(rule: Rule, bytes: int) -> type[ctypes.Structure]:
         )
 
     return StepArguments
+
+
+@cache
+def recipe_arguments(rule: Rule, bytes: int) -> type[ctypes.Structure]:
+    states = len(rule.states)
+    each = ctypes.sizeof(c_void_p) * (7 + states) + 2 * ctypes.sizeof(c_int32) + ctypes.sizeof(c_uint16) + 1 + states
+    tensors = (bytes - 40) // each // 8 * 8
+
+    class RecipeArguments(ctypes.Structure):
+        _fields_ = (
+            *[(name, c_void_p) for name in ("state", "grad_scale", "found_inf")],
+            *[(name, c_int32) for name in ("tensors", "tiles", "last", "clipped")],
+            *[(name, c_void_p * tensors) for name in ("param", "grad")],
+            ("buffer", (c_void_p * tensors) * states),
+            *[(name, c_void_p * tensors) for name in ("master", "average")],
+            *[(name, c_int64 * tensors) for name in ("size", "rows", "columns")],
+            *[(name, kind * tensors) for name, kind in _PER_TENSOR if name != "size"],
+            ("state_dtype", (c_uint8 * tensors) * states),
+        )
+
+    return RecipeArguments
+
+
+@cache
+def norm_arguments(bytes: int) -> type[ctypes.Structure]:
+    tensors = (bytes - 64) // 23 // 8 * 8
+
+    class NormArguments(ctypes.Structure):
+        _fields_ = (
+            *[(name, c_void_p) for name in ("state", "sums", "groups", "ranges", "grad_scale", "found_inf")],
+            *[(name, c_int32) for name in ("tensors", "before", "chunks", "last")],
+            ("grad", c_void_p * tensors),
+            *[(name, kind * tensors) for name, kind in _PER_TENSOR if name != "place"],
+        )
+
+    return NormArguments
 
 
 class Write(ctypes.Structure):

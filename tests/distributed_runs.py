@@ -40,17 +40,18 @@ RULES = {
     "Lion": Rule(fastlr.Lion, None),
     "scheduled momentum": Rule(fastlr.SGD, None, {"momentum": schedules.Linear(0.5, 0.9, 6)}),
     "scheduled beta": Rule(fastlr.AdamW, None, {"betas": (schedules.Linear(0.5, 0.9, 6), 0.99)}),
+    "averaged": Rule(fastlr.SGD, None, {"momentum": 0.9, "ema_decay": schedules.Linear(0.2, 0.9, 6)}),
 }
 
 
-def make(rule: str, maker: str, params: Any, lr: Any) -> tuple[torch.optim.Optimizer, list[str]]:
+def make(rule: str, maker: str, params: Any, lr: Any, **recipe: Any) -> tuple[torch.optim.Optimizer, list[str]]:
     """The optimizer, and a list that grows by what fastlr's core leaves to torch's operators."""
     left: list[str] = []
     if maker == "torch":
         theirs = RULES[rule].theirs
         assert theirs is not None
         return theirs(params, lr=lr, foreach=False, **RULES[rule].options), left
-    optimizer: Any = RULES[rule].ours(params, lr=lr, **RULES[rule].options)
+    optimizer: Any = RULES[rule].ours(params, lr=lr, **RULES[rule].options, **recipe)
     inner = optimizer._fallback
 
     def counted(entries: list[Any]) -> None:
@@ -134,6 +135,8 @@ class Run:
     readers: int = WORLD  # ranks that have data of their own
     late: int = 0  # updates before the last parameter gets a gradient
     dtype: str = "float32"
+    recipe: dict[str, Any] = field(default_factory=dict)
+    norms: list[Any] = field(default_factory=list)  # of the gradients, where they are clipped
     done: int = 0
 
     def __post_init__(self) -> None:
@@ -143,7 +146,8 @@ class Run:
             {"params": [param for param in self.params if param.dim() > 1], "weight_decay": 0.1},
             {"params": [param for param in self.params if param.dim() == 1], "lr_scale": 0.5},
         ]
-        self.optimizer, self.left = make(self.rule, self.maker, groups, RATE if self.maker == "fastlr" else 0.0)
+        rate = RATE if self.maker == "fastlr" else 0.0
+        self.optimizer, self.left = make(self.rule, self.maker, groups, rate, **self.recipe)
 
     def train(self, steps: int) -> "Run":
         """Go on until so many steps are done."""
@@ -153,11 +157,13 @@ class Run:
             if step < self.late:
                 self.params[-1].grad = None
             if self.clip:
-                torch.nn.utils.clip_grad_norm_(self.params, 0.5)
+                self.norms.append(full(torch.nn.utils.clip_grad_norm_(self.params, 0.5)).item())
             if self.maker == "torch":
                 for group in self.optimizer.param_groups:
                     group["lr"] = RATE(step) * group.get("lr_scale", 1.0)
             self.optimizer.step()
+            if self.recipe.get("max_grad_norm") is not None:
+                self.norms.append(self.optimizer.grad_norm)  # type: ignore[attr-defined]
         self.done = steps
         return self
 
@@ -207,6 +213,7 @@ class Run:
             "state": [{name: full(value) for name, value in entries.items()} for entries in state],
             "groups": [{name: _plain(group.get(name)) for name in own} for group in self.optimizer.param_groups],
             "left": self.left,
+            "norms": self.norms,
         }
 
 

@@ -1,7 +1,8 @@
 """A training that goes on from its last checkpoint, for test_resume_killed.py to kill.
 
-A server: it imports torch once, and forks a training for each line of its input, `CLASS PATH`: the optimizer's class
-and the checkpoint. A training tells what it begins to do, a line each; the server tells how it ended.
+A server: it imports torch once, and forks a training for each line of its input, `NAME PATH`: one of OPTIONS, which
+begins with the optimizer's class, and the checkpoint. A training tells what it begins to do, a line each; the server
+tells how it ended.
 """
 
 import os
@@ -21,6 +22,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "SGD": {"momentum": Linear(0.5, 0.9, 100), "weight_decay": 0.01},
     "AdamW": {"betas": (Linear(0.8, 0.9, 100), 0.999), "amsgrad": True},
     "Lion": {},
+    "AdamW-recipe": {
+        "max_grad_norm": 1.0,
+        "max_grad_value": 0.01,
+        "ema_decay": Linear(0.9, 0.99, 100),
+        "stochastic_rounding": True,
+        "rounding_seed": 3,
+        "state_dtype": torch.float32,
+        "zero_grad_in_step": True,
+    },
 }
 
 
@@ -33,9 +43,11 @@ class Training:
         self.model = torch.nn.ModuleDict({"layers": torch.nn.Sequential()})
         for _ in range(3):
             self.model["layers"].append(torch.nn.Linear(128, 128)).append(torch.nn.Tanh())
+        self.dtype = torch.bfloat16 if name.endswith("-recipe") else torch.float32
+        self.model.to(self.dtype)
         groups = fastlr.param_groups(self.model, layer_decay=0.8)
         rate = fastlr.warmup_cosine(0.01, UPDATES, warmup=20)
-        self.optimizer = getattr(fastlr, name)(groups, lr=rate, **OPTIONS[name])
+        self.optimizer = getattr(fastlr, name.split("-")[0])(groups, lr=rate, **OPTIONS[name])
         self.generator = torch.Generator().manual_seed(1)
 
     def load(self) -> None:
@@ -60,11 +72,12 @@ class Training:
         os.replace(part, self.path)
 
     def update(self) -> None:
-        x = torch.randn(64, 128, generator=self.generator)
+        x = torch.randn(64, 128, generator=self.generator).to(self.dtype)
         loss = (self.model["layers"](x) - x.roll(1, dims=1)).square().mean()
         loss.backward()
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        if not self.optimizer.param_groups[0]["zero_grad_in_step"]:
+            self.optimizer.zero_grad()
 
     def run(self) -> None:
         self.load()

@@ -229,6 +229,38 @@ def check_schedules_can_be_replaced() -> None:
     np.testing.assert_allclose(param.numpy(), expected, rtol=0, atol=1e-14)
 
 
+def check_the_recipe_goes_around_it() -> None:
+    grads = gradients(33, 8)
+    norms = [float(np.sqrt((grad**2).sum())) for grad in grads]
+    clipped = [np.clip(grad * min(1.0, 4.0 / (n + 1e-6)), -1.0, 1.0) for grad, n in zip(grads, norms, strict=True)]
+    options: dict[str, Any] = {"max_grad_norm": 4.0, "max_grad_value": 1.0, "ema_decay": 0.5, "zero_grad_in_step": True}
+    for param in (values(33), values(66)[::2].copy_(values(33))):  # the core does not take the second
+        start = average = param.numpy().copy()
+        optimizer = sway([param], tethered=True, **options)
+        for n, grad in enumerate(grads):
+            train(optimizer, [grad])
+            expected = oracle(start, clipped[: n + 1], ahead=False, tethered=True)
+            average = (average + expected) / 2
+            np.testing.assert_allclose(param.numpy(), expected, rtol=0, atol=1e-13)
+            np.testing.assert_allclose(optimizer.state[param]["ema"].numpy(), average, rtol=0, atol=1e-13)
+            assert abs(optimizer.grad_norm - norms[n]) <= 1e-13 * norms[n]
+            assert param.grad is not None
+            assert not param.grad.any()
+
+
+def check_masters_and_the_dtype_of_the_state() -> None:
+    for dtype, more in ((torch.bfloat16, {}), (torch.float16, {"state_dtype": torch.bfloat16})):
+        narrow = values(33, dtype)
+        wide, grads = narrow.float(), gradients(33, 8)
+        exact = [torch.from_numpy(grad).to(dtype).double().numpy() for grad in grads]
+        ours, plain = sway([narrow], master_weights=True, **more), sway([wide], **more)
+        train(ours, grads)
+        train(plain, exact)
+        assert same_bits(narrow, wide.to(dtype))
+        for name, value in plain.state[wide].items():
+            assert same_bits(ours.state[narrow][name], value), name
+
+
 def check_refusals_change_nothing() -> None:
     for wrong in ({"pull": -0.5}, {"pull": schedules.Linear(0.5, -0.5, 9)}, {"beta": 1.0}, {"lr": float("nan")}):
         try:

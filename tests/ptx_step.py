@@ -1,6 +1,7 @@
 """An optimizer whose steps are the kernels' PTX: what csrc/cuda/state.h asks of a host around them."""
 
 import ctypes
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ class DeviceOptimizer:
         for param, g in zip(self.params, self.group_of, strict=True):
             self.memory.add(param)
             count = len(rule.states) - ("amsgrad" in rule.flags and not groups[g].get("amsgrad", False))
-            empty = torch.full((offset + param.numel(),), torch.nan if rule.writes_first else 0.0, dtype=param.dtype)
+            dtype = self._state_dtype(param, groups[g])
+            empty = torch.full((offset + param.numel(),), torch.nan if rule.writes_first else 0.0, dtype=dtype)
             self.kept.append([empty.clone()[offset:] for _ in range(count)])
             for state in self.kept[-1]:
                 self.memory.add(state, initialised=not rule.writes_first)
@@ -64,7 +66,8 @@ class DeviceOptimizer:
         self.groups = (cuda.GroupState * len(groups))()
         self.values = (cuda.step_values(rule) * (2 * len(groups)))()
         self.updates = (ctypes.c_int64 * len(self.params))()
-        for block in (self.state, self.groups, self.values, self.updates):
+        self.clips = (cuda.Clip * len(groups))()
+        for block in (self.state, self.groups, self.values, self.updates, self.clips):
             self.memory.add(block, initialised=False, watched=True)
         self._write(self._initial(groups))
 
@@ -72,12 +75,12 @@ class DeviceOptimizer:
         """Where the state lies, and what the host writes there."""
         state = cuda.StepState(group_count=len(groups))
         state.groups, state.values = ctypes.addressof(self.groups), ctypes.addressof(self.values)
-        state.updates = ctypes.addressof(self.updates)
+        state.updates, state.clips = ctypes.addressof(self.updates), ctypes.addressof(self.clips)
         described = [(self.groups[g], self._describe(group)) for g, group in enumerate(groups)]
         return [(self.state, state), *described, (self.updates, type(self.updates)())]
 
     def _describe(self, group: dict[str, Any]) -> cuda.GroupState:
-        described = cuda.GroupState(clock=group.get("clock", 0), held=group.get("held", 0))
+        described = cuda.GroupState(clock=group.get("clock", 0), held=group.get("held", 0), recipe=self._recipe(group))
         hyper: Any = cuda.hyper(self.rule)()
         for name in self.rule.numbers + self.rule.flags:
             value = entry(group, name)
@@ -90,6 +93,13 @@ class DeviceOptimizer:
             followed.offset = getattr(type(hyper), name).offset
         ctypes.memmove(described.hyper, ctypes.byref(hyper), ctypes.sizeof(hyper))
         return described
+
+    def _state_dtype(self, param: Tensor, group: dict[str, Any]) -> torch.dtype:
+        return param.dtype
+
+    def _recipe(self, group: dict[str, Any]) -> cuda.Recipe:
+        """Nothing around the rule's update."""
+        return cuda.Recipe(ema_decay=-1.0, max_grad_norm=math.inf, max_grad_value=math.inf)
 
     def _write(self, writes: list[tuple[Any, Any]]) -> None:
         """By as many launches of the prepare kernel as it takes; the last one evaluates the present values."""

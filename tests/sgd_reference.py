@@ -30,21 +30,59 @@ def fma32(a: Array, b: Array, c: Array) -> Array:
     """a*b + c in float32 with one rounding: the product is exact in float64, the sum is rounded there to odd."""
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = c.astype(np.float64)
-    total = product + addend
-    back = total - product
-    lost = (product - (total - back)) + (addend - back)
-    # Rounding to odd keeps the lost part's influence, so that the second rounding is the only one that counts.
-    inexact_and_even = (lost != 0) & ((total.view(np.int64) & 1) == 0) & np.isfinite(total)
-    away = np.where((lost > 0) == (total > 0), 1, -1)
-    odd = (total.view(np.int64) + np.where(inexact_and_even, away, 0)).view(np.float64)
-    rounded: Array = odd.astype(np.float32)
+    total, lost = two_sum(product, addend)
+    rounded: Array = to_odd(total, lost).astype(np.float32)
     return rounded
 
 
+def to_odd(total: Array, lost: Array) -> Array:
+    """A rounded float64 sum rounded to odd instead.
+
+    It keeps the lost part's influence, so that a second rounding, to nearest, is the only one that counts.
+    """
+    inexact_and_even = (lost != 0) & ((total.view(np.int64) & 1) == 0) & np.isfinite(total)
+    away = np.where((lost > 0) == (total > 0), 1, -1)
+    return (total.view(np.int64) + np.where(inexact_and_even, away, 0)).view(np.float64)
+
+
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The rounded sum and what it lost (Knuth)."""
+    total = a + b
+    back = total - a
+    return total, (a - (total - back)) + (b - back)
+
+
+def two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """The rounded product and what it lost, by halves of 26 bits (Dekker)."""
+    product = a * b
+    (a_high, a_low), (b_high, b_low) = halves(a), halves(b)
+    return product, a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low)
+
+
+def halves(a: Array) -> tuple[Array, Array]:
+    scaled = a * (2.0**27 + 1)
+    high = scaled - (scaled - a)
+    return high, a - high
+
+
 def fma64(a: Array, b: Array, c: Array) -> Array:
-    """a*b + c in float64 through exact rationals, one finite element at a time."""
-    exact = [Fraction(x) * Fraction(y) + Fraction(z) for x, y, z in np.broadcast(a, b, c)]
-    return np.array([float(value) for value in exact], dtype=np.float64).reshape(np.broadcast_shapes(a.shape, c.shape))
+    """a*b + c in float64 with one rounding (Boldo and Melquiond); very small and large values go through rationals."""
+    product, low = two_product(a, b)
+    partial, rest = two_sum(c, low)
+    high, last = two_sum(product, partial)
+    total, lost = two_sum(rest, last)
+    result: Array = high + to_odd(total, lost)
+    result = np.where(result == 0, product + c, result)  # exact, with its sign
+    rare = ~(plain(a) & plain(b) & plain(c))
+    exact = (Fraction(x) * Fraction(y) + Fraction(z) for x, y, z in zip(a[rare], b[rare], c[rare], strict=True))
+    result[rare] = [float(value) for value in exact]
+    return result
+
+
+def plain(a: Array) -> Array:
+    """Where nothing in fma64 underflows or overflows."""
+    magnitude = np.abs(a)
+    return (a == 0) | ((magnitude > 2.0**-200) & (magnitude < 2.0**200))
 
 
 @np.errstate(all="ignore")

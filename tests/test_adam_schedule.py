@@ -92,6 +92,7 @@ def test_what_stands_in_the_groups(name: str) -> None:
         "beta1_schedule": RISING,
         "beta2_schedule": None,
         "weight_decay_schedule": None,
+        "ema_decay_schedule": None,
     }
     for t in range(12):
         assert (group["lr"], group["betas"]) == (WARM(t), (RISING(t), 0.99))

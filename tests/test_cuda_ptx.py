@@ -29,9 +29,11 @@ def module(request: pytest.FixtureRequest) -> Module:
 def assert_sizes(module: Module, image: int) -> None:
     """Loading a kernel refuses it if it has an instruction that the interpreter does not know."""
     structs = {"fastlr_evaluate": cuda.evaluate_arguments(cuda.PROGRAMS[image])}
+    structs["fastlr_norm"] = cuda.norm_arguments(cuda.BYTES[image])
     for rule in cuda.RULES.values():
         for part in ("float32", "bfloat16", "mixed"):
             structs[f"fastlr_{rule.name}_{part}"] = cuda.step_arguments(rule, cuda.BYTES[image])
+        structs[f"fastlr_{rule.name}_recipe"] = cuda.recipe_arguments(rule, cuda.BYTES[image])
         structs[f"fastlr_{rule.name}_prepare"] = cuda.PrepareArguments
     found = {name: module.kernel(name).parameter_bytes for name in module.names()}
     assert found == {name: ctypes.sizeof(struct) for name, struct in structs.items()}

@@ -38,6 +38,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "betas": {"rule": fastlr.AdamW, "betas": (schedules.Linear(0.5, 0.9, 9), 0.99)},
     "Lion": {"rule": fastlr.Lion, "betas": (0.9, schedules.Linear(0.5, 0.9, 9))},
     "schedules": {"momentum": schedules.Linear(0.5, 0.9, 9), "weight_decay": schedules.Exponential(0.1, 0.9)},
+    "masters": {"momentum": 0.9, "dtype": torch.bfloat16, "master_weights": True, "ema_decay": 0.5},
+    "recipe": {
+        "rule": fastlr.AdamW,
+        "dtype": torch.bfloat16,
+        "max_grad_norm": 0.5,
+        "ema_decay": schedules.Linear(0.5, 0.9, 9),
+        "stochastic_rounding": True,
+        "state_dtype": torch.float32,
+    },
 }
 FLAT = [False, True]
 
@@ -45,9 +54,9 @@ FLAT = [False, True]
 class Run:
     """A model, its optimizer and a fixed series of gradients; the last layer's bias gets its first one late."""
 
-    def __init__(self, lr: Any, rule: Any = fastlr.SGD, **options: Any) -> None:
+    def __init__(self, lr: Any, rule: Any = fastlr.SGD, dtype: torch.dtype = torch.float32, **options: Any) -> None:
         torch.manual_seed(0)
-        self.model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3))
+        self.model = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Linear(7, 3)).to(dtype)
         groups: list[dict[str, Any]] = [
             {"params": list(self.model[0].parameters())},
             {"params": list(self.model[1].parameters()), "lr_scale": 0.5},
@@ -76,6 +85,9 @@ class Run:
 
 def assert_same_run(a: Run, b: Run) -> None:
     assert_same_bits(a.model.parameters(), b.model.parameters())
+    for ours, other in zip(a.model.parameters(), b.model.parameters(), strict=True):
+        kept, expected = a.optimizer.state.get(ours, {}), b.optimizer.state.get(other, {})
+        assert_same_bits([kept[name] for name in expected], expected.values())
     assert a.optimizer.step_count == b.optimizer.step_count
     assert [g["lr"] for g in a.optimizer.param_groups] == [g["lr"] for g in b.optimizer.param_groups]
 

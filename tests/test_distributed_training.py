@@ -77,3 +77,11 @@ def test_late_gradients(ranks: Ranks, wrapping: str) -> None:
 def test_bfloat16(ranks: Ranks, wrapping: str, rule: str) -> None:
     """Computed in float32, and rounded once; torch rounds after every operator."""
     check(ranks, wrapping, rule, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("wrapping", ["DDP", "FSDP2"])
+def test_masters_and_averages(ranks: Ranks, wrapping: str, state_dtype: str | None) -> None:
+    """In float32, sharded as their parameters are."""
+    recipe = {"master_weights": True, "ema_decay": 0.9, "state_dtype": state_dtype, "zero_grad_in_step": True}
+    check(ranks, wrapping, "Lion", dtype="bfloat16", recipe=recipe)

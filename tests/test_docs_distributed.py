@@ -16,8 +16,10 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs a torch that was built with distributed")
 def test_the_script_runs_as_pasted(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("\n".join(BLOCKS), encoding="utf-8")
+    # Each rank's output in a file of its own: what two of them print to one pipe is mixed.
+    how = ["--standalone", "--nproc-per-node", "2", "--redirects", "1", "--log-dir", "logs"]
     run = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "train.py"],
+        [sys.executable, "-m", "torch.distributed.run", *how, "train.py"],
         cwd=tmp_path,
         env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -25,4 +27,5 @@ def test_the_script_runs_as_pasted(tmp_path: Path) -> None:
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    assert sorted(run.stdout.splitlines()) == ["0 20 True", "1 20 True"]
+    printed = [log.read_text(encoding="utf-8") for log in (tmp_path / "logs").rglob("stdout.log")]
+    assert sorted(printed) == ["0 20 True\n", "1 20 True\n"]

@@ -46,6 +46,7 @@ FINE = [
     ("csrc/rules/sgd.h", "b = s.momentum * buffer;"),
     ("csrc/schedule/math.h", "y = fma(a, b, c);"),
     ("csrc/rules/adam.h", "y = sqrt(x);"),
+    ("csrc/norm/order.h", "y = sqrt(x);"),
     ("csrc/rule/power.h", "y = fma(a, b, c);"),
     ("csrc/schedule/program.cpp", "y = std::log2(x);"),
     ("csrc/cpu/run.cpp", "// fma(a, b, c) is written, not left to the compiler: std::cos(x)\nint x;"),

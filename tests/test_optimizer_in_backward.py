@@ -15,9 +15,9 @@ from fastlr.schedules import Linear
 
 UPDATES = 6
 RULES: dict[str, dict[str, Any]] = {
-    "SGD": {"momentum": Linear(0.5, 0.9, 4), "weight_decay": 0.1},
+    "SGD": {"momentum": Linear(0.5, 0.9, 4), "weight_decay": 0.1, "max_grad_value": 1e-3, "ema_decay": 0.5},
     "AdamW": {"betas": (0.8, 0.99), "weight_decay": Linear(0.1, 0.0, 4)},
-    "Lion": {"weight_decay": 0.1},
+    "Lion": {"weight_decay": 0.1, "max_grad_value": 1e-3, "ema_decay": Linear(0.2, 0.9, 4)},
 }
 Optimizers = dict[str, torch.optim.Optimizer]
 

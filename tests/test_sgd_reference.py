@@ -9,9 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sgd_cases import OPTIONS, describe, same_bits, torch_sgd
-from sgd_reference import Hyper, fma32, update
+from sgd_reference import Hyper, fma32, fma64, update
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**60), max_value=2.0**60)
+
+DOUBLES = st.floats(allow_nan=False, min_value=-(2.0**400), max_value=2.0**400)
 
 
 def nearest_float32(value: Fraction) -> np.float32:
@@ -40,6 +42,29 @@ def test_fma32_rounds_once(a: float, b: float, c: float) -> None:
 )
 def test_fma32_on_ties(a: float, b: float, c: float, expected: float) -> None:
     assert fma32(*[np.array([x], dtype=np.float32) for x in (a, b, c)])[0] == np.float32(expected)
+
+
+@given(st.lists(st.tuples(DOUBLES, DOUBLES, DOUBLES), min_size=1, max_size=30), st.booleans())
+def test_fma64_rounds_once(rows: list[tuple[float, float, float]], cancels: bool) -> None:
+    a, b, c = np.array(rows).T
+    c = -a * b if cancels else c
+    expected = [float(Fraction(x) * Fraction(y) + Fraction(z)) for x, y, z in zip(a, b, c, strict=True)]
+    assert fma64(a, b, c).tolist() == expected
+
+
+def test_fma64_on_ties() -> None:
+    """As in float32: the last bit of a product, halves of a last bit, and what lies beside such a half."""
+    last = 2.0**-52
+    cases = [
+        (1 + 2.0**-27, 1 + 2.0**-27, -(1 + 2.0**-26), 2.0**-54),
+        (1 + last, 1 + last, 2.0**-120, 1 + 2 * last),
+        (1.0, 1 + last, last / 2, 1 + 2 * last),
+        (2.0**-27 * (1 + last), 2.0**-26 * (1 - last), 1 + last, 1 + last),
+        (2.0**-27 * (1 + last), 2.0**-26 * (1 + last), 1 + 2 * last, 1 + 3 * last),
+        (-1.0, 0.0, -0.0, -0.0),
+    ]
+    a, b, c, expected = np.array(cases).T
+    assert fma64(a, b, c).view(np.int64).tolist() == expected.view(np.int64).tolist()
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=describe)

@@ -23,6 +23,18 @@ OWN_KEYS = {
     "step_count",
     "held_steps",
     "unwritten",
+    "decoupled_weight_decay",
+    "ema_decay_schedule",
+    "max_grad_norm",
+    "norm_per_group",
+    "error_if_nonfinite",
+    "max_grad_value",
+    "ema_decay",
+    "master_weights",
+    "stochastic_rounding",
+    "rounding_seed",
+    "state_dtype",
+    "zero_grad_in_step",
 }
 
 

@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from device_code import Instruction, Resources, cubins, image_name, inner_loops, instructions, resources
-from device_loops import RULES, elements_of_kernels, loop_problems
+from device_loops import RULES, elements_of_kernels, loop_problems, norm_problems, recipe_problems
 
 SOURCES = Path(__file__).resolve().parents[1] / "csrc"
 MAX_ARGUMENTS = {"long": 32764, "short": 4096}
-KERNELS = {*elements_of_kernels(), *(f"fastlr_{rule}_prepare" for rule in RULES), "fastlr_evaluate"}
+RECIPES = {f"fastlr_{name}_recipe": rule for name, rule in RULES.items()}
+NORM = "fastlr_norm"
+KERNELS = {*elements_of_kernels(), *RECIPES, *(f"fastlr_{rule}_prepare" for rule in RULES), "fastlr_evaluate", NORM}
 
 
 def resource_problems(kernel: Resources, max_arguments: int) -> Iterator[str]:
@@ -39,8 +41,13 @@ def image_problems(cubin: Path, found: dict[str, Resources]) -> Iterator[str]:
     for kernel in sorted(found.keys() & KERNELS):
         code = instructions(cubin, kernel)
         problems = [*resource_problems(found[kernel], MAX_ARGUMENTS[image_name(cubin)[1]]), *code_problems(code)]
+        loops = list(inner_loops(code))
         if kernel in elements_of_kernels():
-            problems += loop_problems(list(inner_loops(code)), *elements_of_kernels()[kernel])
+            problems += loop_problems(loops, *elements_of_kernels()[kernel])
+        if kernel in RECIPES:
+            problems += recipe_problems(loops, RECIPES[kernel])
+        if kernel == NORM:
+            problems += norm_problems(loops)
         yield from (f"{kernel}: {problem}" for problem in problems)
 
 

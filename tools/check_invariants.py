@@ -39,10 +39,10 @@ RULES = (
         r"csrc/rules/.*",
     ),
     Rule(
-        "fused multiply-adds only in rules/, rule/ and schedule/",
+        "fused multiply-adds only in norm/, rules/, rule/ and schedule/",
         r"\bfmaf?\s*\(|__builtin_fma|__fmaf?_r[dnuz]|\bfma\.r[mnpz]",
         NATIVE,
-        r"csrc/(rules?|schedule)/.*",
+        r"csrc/(norm|rules?|schedule)/.*",
     ),
     Rule(
         "functions of libm only in schedule/",
@@ -52,10 +52,10 @@ RULES = (
         r"csrc/schedule/.*",
     ),
     Rule(  # which IEEE rounds
-        "square roots only in rules/ and schedule/",
+        "square roots only in norm/, rules/ and schedule/",
         r"\b(?:std::|::|__)?sqrtf?\s*\(|__[df]sqrt_r|\br?sqrt\.(?:approx|r)",
         NATIVE,
-        r"csrc/(rules|schedule)/.*",
+        r"csrc/(norm|rules|schedule)/.*",
     ),
     Rule("no headers of torch or of the CUDA runtime", r"#\s*include\s*[<\"](?:torch|ATen|c10|cuda_runtime)", NATIVE),
     Rule(

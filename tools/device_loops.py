@@ -38,9 +38,9 @@ _SGD = Rule(
     states=1,
     vectors=2,
     forms=(
-        Form("without momentum", loads=2, stores=1, fmas=2, products=1),  # direction * grad; decay, step
-        Form("first momentum", loads=2, stores=2, fmas=3, products=1),  # and Nesterov's
-        Form("momentum", loads=3, stores=2, fmas=4, products=2),  # and momentum * buffer; dampening
+        Form("without momentum", loads=2, stores=1, fmas=2, products=2),  # direction * grad, kept * param; decay, step
+        Form("first momentum", loads=2, stores=2, fmas=3, products=2),  # and Nesterov's
+        Form("momentum", loads=3, stores=2, fmas=4, products=3),  # and momentum * buffer; dampening
     ),
 )
 # Products: direction * grad, two of the square's average, kept * param, step_size * average. Sums: what the average
@@ -187,3 +187,69 @@ def loop_problems(loops: list[list[Instruction]], rule: Rule, elements: tuple[El
         yield f"no loop ({names[work]}) has {work}"
     for work in (found - wanted).elements():
         yield f"a loop has {work}"
+
+
+# Of 16 bytes, and of the 8 that four 16-bit elements are; nothing narrower. A tensor's types choose among them.
+Accesses = dict[tuple[str, int], int]
+
+
+def recipe_accesses(rule: Rule) -> Accesses:
+    """Of the loop of vectors in a kernel of updates with a recipe. The average is never of 16 bits."""
+    return {
+        ("load", 16): 3 + rule.states,  # weights, gradient, average
+        ("load", 8): 2 + rule.states,
+        ("store", 16): 4 + rule.states,  # and the parameter that a master is rounded to
+        ("store", 8): 2 * (3 + rule.states) + 1,  # two types each; and bfloat16 that is rounded randomly
+    }
+
+
+def accesses_of(loop: list[Instruction]) -> Accesses:
+    loads = Counter(("load", step.bytes) for step in loop if step.is_global_load)
+    return dict(loads + Counter(("store", step.bytes) for step in loop if step.is_global_store))
+
+
+def recipe_problems(loops: list[list[Instruction]], rule: Rule) -> Iterator[str]:
+    """What differs from one loop of vectors, in which all arrays are loaded before the first is used."""
+    vectors = [loop for loop in loops if ("load", VECTOR_BYTES) in accesses_of(loop)]
+    if len(vectors) != 1:
+        yield f"{len(vectors)} loops of vectors instead of one"
+    for loop in vectors:
+        wanted, found, work = recipe_accesses(rule), accesses_of(loop), work_of(loop)
+        if found != wanted:
+            yield f"a loop has the accesses {found} instead of {wanted}"
+        loads = sum(count for (kind, _), count in found.items() if kind == "load")
+        if work.in_flight + rule.late < loads:
+            yield f"a loop has {work.in_flight} of {loads} loads before the first use"
+        doubles = [name for name, _ in work.arithmetic if name.startswith("D")]
+        if doubles:
+            yield f"a loop of float32 has {', '.join(doubles)}"
+
+
+# A thread of the norm's kernel has so many bytes in flight; four elements that lie side by side are its share of a row.
+NORM_BYTES = 64
+NORM_LANES = 4
+
+
+def norm_work() -> Counter[tuple[int, int, int]]:
+    """By width, loads and squares of each loop of vectors: of several rows, and of the single ones that are left."""
+    wanted: Counter[tuple[int, int, int]] = Counter()
+    for element in ELEMENTS:
+        row = NORM_LANES * element.bytes
+        width = min(row, VECTOR_BYTES)
+        for rows in (NORM_BYTES // row, 1):
+            wanted[width, rows * row // width, rows * NORM_LANES] += 1
+    return wanted
+
+
+def norm_problems(loops: list[list[Instruction]]) -> Iterator[str]:
+    found: Counter[tuple[int, int, int]] = Counter()
+    for loop in loops:
+        work, accesses = work_of(loop), accesses_of(loop)
+        squares = dict(work.arithmetic).get("DFMA", 0)
+        if len(accesses) != 1 or squares < NORM_LANES:
+            continue
+        (((kind, width), count),) = accesses.items()
+        if kind == "load" and work.in_flight == count:
+            found[width, count, squares] += 1
+    for width, count, squares in (norm_work() - found).elements():
+        yield f"no loop has {count} loads of {width} bytes before the first use, {squares} squares"

@@ -3,6 +3,8 @@
 #include "cpu/kernels.h"
 
 #include "arch.h"
+#include "cpu/norm.h"
+#include "cpu/recipe.h"
 #include "cpu/update.h"
 #include "rules/rules.h"
 #include "schedule/block.h"
@@ -85,7 +87,15 @@ constexpr bool kUpdates = true;
 #endif
 
 extern const Kernels kKernels;
-const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH), kUpdates, evaluate_one, evaluate_double, evaluate_single, kRules};
+const Kernels kKernels = {FASTLR_STRING(FASTLR_ARCH),
+                          kUpdates,
+                          evaluate_one,
+                          evaluate_double,
+                          evaluate_single,
+                          kRules,
+                          update_recipe,
+                          sum_squares,
+                          sum};
 
 }  // namespace FASTLR_ARCH
 }  // namespace fastlr

@@ -29,6 +29,14 @@ struct SharedStack {
 
 using Stacks = SharedStacks<kEvaluators>;
 
+// Where `offset` of HyperBytes lies in a group's values.
+template <class Rule>
+__device__ inline void* member_at(StepValues<Rule>& values, int64_t offset) {
+  constexpr auto kRecipe = static_cast<int64_t>(HyperBytes::kSize);
+  return offset < kRecipe ? reinterpret_cast<char*>(&values.hyper) + offset
+                          : reinterpret_cast<char*>(&values.recipe) + (offset - kRecipe);
+}
+
 // The powers that a rule's scalars ask for, in that order: collected, computed by one copy of the code, and handed out
 // for each type of the arithmetic.
 struct Powers {
@@ -92,23 +100,40 @@ __device__ inline void evaluate_groups(StepState* state, int32_t half, int64_t a
   __syncthreads();
   if (threadIdx.x >= kEvaluators) return;
   SharedStack<kEvaluators> stack{stacks, static_cast<int32_t>(threadIdx.x)};
+#pragma unroll 1
   for (int32_t g = static_cast<int32_t>(threadIdx.x); g < state->group_count; g += kEvaluators) {
     const GroupState& group = state->groups[g];
     const int64_t t = group.clock + (group.held != 0 ? 0 : ahead);
     StepValues<Rule>& values = values_of<Rule>(state, half)[g];
     memcpy(&values.hyper, group.hyper.bytes, sizeof values.hyper);
+    values.recipe = group.hyper.recipe;
     bool missing = false;
 #pragma unroll 1  // one copy of the evaluator
     for (int32_t k = 0; k < kMaxScheduled; ++k) {
       const Followed& followed = group.follows[k];
       if (followed.program.code == nullptr) continue;
       const double value = schedule::evaluate(followed.program, t, stack) * followed.scale;
-      memcpy(reinterpret_cast<char*>(&values.hyper) + followed.offset, &value, sizeof value);
+      memcpy(member_at(values, followed.offset), &value, sizeof value);
       missing = missing || value != value;
     }
     complete(values, group.updates + ahead);
     if (missing) atomicAdd(&state->missing[half], 1);
   }
+}
+
+// The last tensor whose first chunk is not after this one.
+template <class Arguments>
+__device__ inline int32_t tensor_at(const Arguments& arguments, int32_t chunk) {
+  int32_t found = 0, end = arguments.tensors;
+  while (end - found > 1) {
+    const int32_t middle = (found + end) / 2;
+    if (arguments.first_chunk[middle] <= chunk) {
+      found = middle;
+    } else {
+      end = middle;
+    }
+  }
+  return found;
 }
 
 // Whether this block is the last of the launch to come here. By then every block has read what the state held.
@@ -126,12 +151,15 @@ __device__ inline bool takes_last_ticket(StepState* state, bool& shared) {
 template <class Rule, class Arguments>
 __device__ inline void advance(const Arguments& arguments, StepState* state, int32_t half) {
   const StepValues<Rule>* values = values_of<Rule>(state, half);
+#pragma unroll 1
   for (int32_t i = static_cast<int32_t>(threadIdx.x); i < arguments.tensors; i += kThreads) {
     if (Rule::writes(values[arguments.group[i]].traffic[0], 0)) ++state->updates[arguments.place[i]];
   }
   if (arguments.last != 0) {
+#pragma unroll 1
     for (int32_t g = static_cast<int32_t>(threadIdx.x); g < state->group_count; g += kThreads) {
       ++state->groups[g].updates;
+      ++state->groups[g].count;
       if (state->groups[g].held == 0) ++state->groups[g].clock;
     }
   }

@@ -16,12 +16,13 @@ constexpr unsigned kNonBlocking = 1;
 constexpr int kMaxDevices = 64;
 
 std::vector<std::string> kernel_names() {
-  const char* const parts[kParts] = {"float32", "bfloat16", "mixed", "prepare"};
+  const char* const parts[kParts] = {"float32", "bfloat16", "mixed", "recipe", "prepare"};
   std::vector<std::string> names;
   for (const RuleInfo& rule : rules()) {
     for (const char* part : parts) names.push_back("fastlr_" + rule.name + "_" + part);
   }
   names.emplace_back("fastlr_evaluate");
+  names.emplace_back("fastlr_norm");
   return names;
 }
 

@@ -13,9 +13,10 @@
 namespace fastlr {
 namespace cuda {
 
-// The kernels of each rule: a step for each element type that models are trained in, and one for any.
-enum class Part : int32_t { float32, bfloat16, mixed, prepare };
-constexpr int kParts = 4;
+// The kernels of each rule: a step for each element type that models are trained in, one for any, and one with a recipe
+// around the rule.
+enum class Part : int32_t { float32, bfloat16, mixed, recipe, prepare };
+constexpr int kParts = 5;
 
 // A place among a device's functions.
 struct Kernel {
@@ -25,6 +26,7 @@ struct Kernel {
     return {static_cast<std::size_t>(rule.number * kParts + static_cast<int>(part))};
   }
   static Kernel evaluate() { return {rules().size() * kParts}; }
+  static Kernel norm() { return {rules().size() * kParts + 1}; }
 };
 
 // What is known of a GPU without a context on it.

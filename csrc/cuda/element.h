@@ -68,6 +68,42 @@ __device__ inline void store_bits(void* to, const Bits& bits) {
 #endif
 }
 
+struct alignas(kVectorBytes / 2) HalfBits {
+  uint32_t word[kVectorBytes / 8];
+};
+
+// `bytes` as one access, or as several of 16.
+template <int32_t bytes>
+__device__ inline void load_words(const void* from, Bits* to) {
+  if constexpr (bytes >= kVectorBytes) {
+#pragma unroll
+    for (int32_t v = 0; v < bytes / kVectorBytes; ++v) to[v] = static_cast<const Bits*>(from)[v];
+  } else if constexpr (bytes == 8) {
+    const HalfBits half = *static_cast<const HalfBits*>(from);
+    to->word[0] = half.word[0];
+    to->word[1] = half.word[1];
+  } else {
+    to->word[0] = bytes == 4 ? *static_cast<const uint32_t*>(from) : *static_cast<const uint16_t*>(from);
+  }
+}
+
+template <int32_t bytes>
+__device__ inline void store_words(void* to, const Bits& bits) {
+  if constexpr (bytes == kVectorBytes) {
+    store_bits(to, bits);
+  } else if constexpr (bytes == 8) {
+    *static_cast<HalfBits*>(to) = {{bits.word[0], bits.word[1]}};
+  } else if constexpr (bytes == 4) {
+    *static_cast<uint32_t*>(to) = bits.word[0];
+  } else {
+    *static_cast<uint16_t*>(to) = static_cast<uint16_t>(bits.word[0]);
+  }
+}
+
+__device__ inline uint32_t misalignment(const void* address) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) % kVectorBytes;
+}
+
 template <class T>
 constexpr int32_t kLanes = kVectorBytes / static_cast<int32_t>(sizeof(T));
 
@@ -91,6 +127,17 @@ __device__ inline void put_lane(Bits& bits, int32_t lane, T value) {
   } else {
     memcpy(&bits.word[lane * static_cast<int32_t>(sizeof(T)) / 4], &value, sizeof value);
   }
+}
+
+// Calls `visit` with a value of the type.
+template <bool has_double, class Visit>
+__device__ inline void visit_type(DType dtype, Visit visit) {
+  if constexpr (has_double) {
+    if (dtype == DType::float64) return visit(double());
+  }
+  if (dtype == DType::float32) return visit(float());
+  if (dtype == DType::float16) return visit(Half());
+  visit(BFloat16());
 }
 
 }  // namespace cuda

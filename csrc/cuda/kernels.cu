@@ -2,6 +2,8 @@
 #define FASTLR_ARCH device
 
 #include "cuda/advance.h"
+#include "cuda/norm.h"
+#include "cuda/recipe.h"
 #include "cuda/update.h"
 #include "rules/rules.h"
 
@@ -17,22 +19,10 @@ namespace cuda {
 constexpr int32_t kArguments = FASTLR_ARGUMENT_BYTES;
 template <class Rule>
 using Step = StepArguments<Rule::kStates, kArguments>;
+template <class Rule>
+using RecipeStep = RecipeArguments<Rule::kStates, kArguments>;
+using Norm = NormArguments<kArguments>;
 using Evaluate = EvaluateArguments<kArguments >= kLongArguments ? kLongPrograms : kShortPrograms>;
-
-// The last tensor whose first chunk is not after this one.
-template <class Arguments>
-__device__ inline int32_t tensor_at(const Arguments& arguments, int32_t chunk) {
-  int32_t found = 0, end = arguments.tensors;
-  while (end - found > 1) {
-    const int32_t middle = (found + end) / 2;
-    if (arguments.first_chunk[middle] <= chunk) {
-      found = middle;
-    } else {
-      end = middle;
-    }
-  }
-  return found;
-}
 
 // The values for one tensor: its group's, or its own where it has another count. Those are made once for the block.
 template <class Rule>
@@ -41,6 +31,7 @@ __device__ inline const StepValues<Rule>& values_for(const StepValues<Rule>& gro
   if (!Rule::kCounts || group.updates == updates) return group;
   if (threadIdx.x == 0) {
     own.hyper = group.hyper;
+    own.recipe = group.recipe;
     complete(own, updates);
   }
   __syncthreads();
@@ -48,8 +39,8 @@ __device__ inline const StepValues<Rule>& values_for(const StepValues<Rule>& gro
 }
 
 // `update(tensor, chunk, values, first)` does this block's chunk.
-template <class Rule, class Update>
-__device__ inline void step(const Step<Rule>& arguments, Update update) {
+template <class Rule, class Arguments, class Update>
+__device__ inline void step(const Arguments& arguments, Update update) {
   __shared__ Stacks stacks;
   __shared__ StepValues<Rule> own;
   __shared__ bool last_block;
@@ -91,6 +82,18 @@ __device__ inline void step_mixed(const Step<Rule>& arguments) {
   });
 }
 
+template <class Rule>
+__device__ inline void step_with_recipe(const RecipeStep<Rule>& arguments) {
+  if (skips(arguments)) return zero_gradients<Rule>(arguments);
+  step<Rule>(arguments, [&](int32_t i, int32_t chunk, const StepValues<Rule>& values, bool first) {
+    if (static_cast<DType>(arguments.dtype[i]) == DType::float64) {
+      update_with_recipe<Rule, double>(arguments, i, chunk, values, first);
+    } else {
+      update_with_recipe<Rule, float>(arguments, i, chunk, values, first);
+    }
+  });
+}
+
 __device__ inline void evaluate(const Evaluate& arguments) {
   __shared__ SharedStacks<kEvaluateThreads> stacks;
   const int64_t n = static_cast<int64_t>(blockIdx.x) * kEvaluateThreads + threadIdx.x;
@@ -112,6 +115,7 @@ __device__ inline void prepare(const PrepareArguments& arguments) {
   __shared__ Stacks stacks;
   for (int32_t i = 0; i < arguments.writes; ++i) {
     const Write& write = arguments.write[i];
+#pragma unroll 1
     for (int32_t word = static_cast<int32_t>(threadIdx.x); word < write.words; word += kThreads) {
       static_cast<uint64_t*>(write.to)[word] = arguments.payload[write.begin + word];
     }
@@ -131,16 +135,17 @@ using namespace fastlr::FASTLR_ARCH;
 #define FASTLR_KERNEL_NAME(name) name
 #endif
 
-#define FASTLR_STEP(rule, what, ...)                                                                         \
-  extern "C" __global__ void __launch_bounds__(256, fastlr::cuda::kBlocksOf<rule::Rule::kStates>)            \
-      FASTLR_KERNEL_NAME(fastlr_##rule##_##what)(const __grid_constant__ cuda::Step<rule::Rule> arguments) { \
-    cuda::__VA_ARGS__(arguments);                                                                            \
+#define FASTLR_STEP(rule, what, blocks, Arguments, ...)                                                           \
+  extern "C" __global__ void __launch_bounds__(256, fastlr::cuda::blocks)                                         \
+      FASTLR_KERNEL_NAME(fastlr_##rule##_##what)(const __grid_constant__ cuda::Arguments<rule::Rule> arguments) { \
+    cuda::__VA_ARGS__(arguments);                                                                                 \
   }
 
 #define FASTLR_KERNELS_OF(rule)                                                                                       \
-  FASTLR_STEP(rule, float32, step_of<rule::Rule, float>)                                                              \
-  FASTLR_STEP(rule, bfloat16, step_of<rule::Rule, BFloat16>)                                                          \
-  FASTLR_STEP(rule, mixed, step_mixed<rule::Rule>)                                                                    \
+  FASTLR_STEP(rule, float32, kBlocksOf<rule::Rule::kStates>, Step, step_of<rule::Rule, float>)                        \
+  FASTLR_STEP(rule, bfloat16, kBlocksOf<rule::Rule::kStates>, Step, step_of<rule::Rule, BFloat16>)                    \
+  FASTLR_STEP(rule, mixed, kBlocksOf<rule::Rule::kStates>, Step, step_mixed<rule::Rule>)                              \
+  FASTLR_STEP(rule, recipe, kRecipeBlocks, RecipeStep, step_with_recipe<rule::Rule>)                                  \
   extern "C" __global__ void __launch_bounds__(256, 1)                                                                \
       FASTLR_KERNEL_NAME(fastlr_##rule##_prepare)(const __grid_constant__ fastlr::cuda::PrepareArguments arguments) { \
     cuda::prepare<rule::Rule>(arguments);                                                                             \
@@ -151,4 +156,9 @@ FASTLR_RULES(FASTLR_KERNELS_OF)
 extern "C" __global__ void __launch_bounds__(128)
     FASTLR_KERNEL_NAME(fastlr_evaluate)(const __grid_constant__ cuda::Evaluate arguments) {
   cuda::evaluate(arguments);
+}
+
+extern "C" __global__ void __launch_bounds__(256, 4)
+    FASTLR_KERNEL_NAME(fastlr_norm)(const __grid_constant__ cuda::Norm arguments) {
+  cuda::norm(arguments);
 }

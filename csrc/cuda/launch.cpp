@@ -13,19 +13,43 @@ namespace {
 constexpr int64_t kBlocksEach = 24;
 constexpr int64_t kMostTiles = 16;
 
-// From the 16-byte boundary at or before the first element on.
-int64_t bytes_of(const Task& task) {
+constexpr int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
+
+// Chunks of so many tiles, from the 16-byte boundary at or before the first element on.
+template <int32_t states, int32_t bytes>
+int64_t chunks_of(const StepArguments<states, bytes>*, const Task& task, const Extra&, int64_t tiles) {
   const auto offset = static_cast<int64_t>(reinterpret_cast<uintptr_t>(task.span.param) % kVectorBytes);
-  return task.span.size == 0 ? 0 : offset + task.span.size * element_size(task.dtype);
+  const int64_t whole = task.span.size == 0 ? 0 : offset + task.span.size * element_size(task.dtype);
+  return pieces(whole, tiles * kTileBytes);
 }
 
-constexpr int64_t pieces(int64_t bytes, int64_t piece) { return (bytes + piece - 1) / piece; }
+template <int32_t states, int32_t bytes>
+int64_t chunks_of(const RecipeArguments<states, bytes>*, const Task& task, const Extra& extra, int64_t tiles) {
+  const auto weights = reinterpret_cast<uintptr_t>(extra.master != nullptr ? extra.master : task.span.param);
+  const int size = extra.master != nullptr ? element_size(DType::float32) : element_size(task.dtype);
+  const auto offset = static_cast<int64_t>(weights / static_cast<uintptr_t>(size) % kRecipeVector);
+  return pieces(task.span.size == 0 ? 0 : offset + task.span.size, tiles * kRecipeTile);
+}
+
+template <int32_t states, int32_t bytes>
+void add_extra(StepArguments<states, bytes>&, std::size_t, const Extra&) {}
+
+template <int32_t states, int32_t bytes>
+void add_extra(RecipeArguments<states, bytes>& arguments, std::size_t to, const Extra& extra) {
+  arguments.master[to] = extra.master;
+  arguments.average[to] = extra.average;
+  arguments.rows[to] = extra.rows;
+  arguments.columns[to] = extra.columns;
+  for (int32_t k = 0; k < states; ++k) arguments.state_dtype[k][to] = static_cast<uint8_t>(extra.state_dtype[k]);
+}
 
 }  // namespace
 
+template <class Arguments>
 int32_t DeviceStep::tiles_in_a_chunk() const {
+  const Arguments* kind = nullptr;
   int64_t tiles = 0;
-  for (const DeviceTask& item : tasks_) tiles += pieces(bytes_of(item.task), kTileBytes);
+  for (const DeviceTask& item : tasks_) tiles += chunks_of(kind, item.task, item.extra, 1);
   const int64_t wanted = tiles / (device_.multiprocessors() * kBlocksEach);
   return static_cast<int32_t>(std::clamp<int64_t>(wanted, 1, kMostTiles));
 }
@@ -35,17 +59,18 @@ template <class Arguments>
 int32_t DeviceStep::fill(Arguments& arguments, std::size_t first, std::size_t last) const {
   int32_t chunks = 0;
   for (std::size_t i = first; i < last; ++i) {
-    const Task& task = tasks_[i].task;
+    const auto& [task, extra, place, repeated, made] = tasks_[i];
     const std::size_t to = i - first;
     arguments.param[to] = task.span.param;
-    arguments.grad[to] = task.span.grad;
+    arguments.grad[to] = const_cast<void*>(task.span.grad);
     for (int32_t k = 0; k < Arguments::kStates; ++k) arguments.buffer[k][to] = task.span.state[k];
     arguments.size[to] = task.span.size;
     arguments.first_chunk[to] = chunks;
-    arguments.place[to] = tasks_[i].place;
+    arguments.place[to] = place;
     arguments.group[to] = static_cast<uint16_t>(task.group);
     arguments.dtype[to] = static_cast<uint8_t>(task.dtype);
-    chunks += static_cast<int32_t>(pieces(bytes_of(task), int64_t{arguments.tiles} * kTileBytes));
+    add_extra(arguments, to, extra);
+    chunks += static_cast<int32_t>(chunks_of(&arguments, task, extra, arguments.tiles));
   }
   arguments.tensors = static_cast<int32_t>(last - first);
   return chunks;
@@ -59,10 +84,9 @@ std::size_t DeviceStep::end_of_launch(std::size_t first, std::size_t capacity) c
 }
 
 template <class Arguments>
-void DeviceStep::launch_parts(Stream stream) const {
-  static thread_local const auto arguments = std::make_unique<Arguments>();
+void DeviceStep::launch_parts(Stream stream, Arguments* arguments) const {
   arguments->state = reinterpret_cast<StepState*>(head_.address());
-  arguments->tiles = tiles_in_a_chunk();
+  arguments->tiles = tiles_in_a_chunk<Arguments>();
   std::size_t first = 0;
   do {
     const std::size_t last = end_of_launch(first, Arguments::kCapacity);
@@ -70,13 +94,14 @@ void DeviceStep::launch_parts(Stream stream) const {
     // Tensors without elements have no chunk, but their updates count.
     const int32_t blocks = std::max(fill(*arguments, first, last) + arguments->last, 1);
     const Kernel kernel = Kernel::of(rule_, part_for(first, last));
-    device_.launch(kernel, static_cast<unsigned>(blocks), 1, kThreads, stream, arguments.get());
+    device_.launch(kernel, static_cast<unsigned>(blocks), 1, kThreads, stream, arguments);
     first = last;
   } while (first < tasks_.size());
 }
 
 // That of the tensors' common dtype, if it has one.
 Part DeviceStep::part_for(std::size_t first, std::size_t last) const {
+  if (has_recipe()) return Part::recipe;
   if (first == last) return Part::float32;
   const DType dtype = tasks_[first].task.dtype;
   for (std::size_t i = first; i < last; ++i) {
@@ -85,15 +110,28 @@ Part DeviceStep::part_for(std::size_t first, std::size_t last) const {
   return dtype == DType::float32 ? Part::float32 : dtype == DType::bfloat16 ? Part::bfloat16 : Part::mixed;
 }
 
+template <int32_t states, int32_t bytes>
+void DeviceStep::launch_as(Stream stream) const {
+  if (!has_recipe()) {
+    static thread_local const auto arguments = std::make_unique<StepArguments<states, bytes>>();
+    return launch_parts(stream, arguments.get());
+  }
+  static thread_local const auto arguments = std::make_unique<RecipeArguments<states, bytes>>();
+  arguments->grad_scale = grad_scale_;
+  arguments->found_inf = found_inf_;
+  arguments->clipped = clipped_ ? 1 : 0;
+  launch_parts(stream, arguments.get());
+}
+
 template <int32_t states>
 void DeviceStep::launch_with(Stream stream) const {
   if constexpr (states < kMaxStates) {
     if (rule_.states.size() > states) return launch_with<states + 1>(stream);
   }
   if (device_.long_arguments()) {
-    launch_parts<StepArguments<states, kLongArguments>>(stream);
+    launch_as<states, kLongArguments>(stream);
   } else {
-    launch_parts<StepArguments<states, kShortArguments>>(stream);
+    launch_as<states, kShortArguments>(stream);
   }
 }
 

@@ -25,14 +25,16 @@ std::size_t values_size(const RuleInfo& rule) {
 // The arrays behind the head, in one piece of memory.
 struct Layout {
   std::size_t values;
+  std::size_t clips;
   std::size_t updates;
   std::size_t bytes;
 };
 
 Layout layout_of(const RuleInfo& rule, std::size_t groups, std::size_t places) {
   const std::size_t values = groups * sizeof(GroupState);
-  const std::size_t updates = values + 2 * groups * values_size(rule);
-  return {values, updates, updates + places * sizeof(int64_t)};
+  const std::size_t clips = values + 2 * groups * values_size(rule);
+  const std::size_t updates = clips + groups * sizeof(Clip);
+  return {values, clips, updates, updates + places * sizeof(int64_t)};
 }
 
 template <class T>
@@ -43,9 +45,10 @@ T* at(const Memory& memory, std::size_t offset = 0) {
 GroupState state_of(const RuleInfo& rule, const GroupSetting& setting) {
   GroupState state{};
   state.hyper = setting.hyper;
-  state.clock = setting.clock;
   state.held = setting.held ? 1 : 0;
+  state.clock = setting.clock;
   state.updates = setting.updates;
+  state.count = setting.count;
   std::size_t k = 0;
   for (const Field& field : rule.fields) {
     if (field.kind != Field::Kind::scheduled) continue;
@@ -84,6 +87,28 @@ void difference(const GroupState& a, const GroupState& b, std::size_t& first, st
 }
 
 }  // namespace
+
+void DeviceStep::clear() {
+  tasks_.clear();
+  recipes_ = clipped_ = false;
+  grad_scale_ = found_inf_ = nullptr;
+}
+
+void DeviceStep::add(const Task& task, const Extra* extra, int32_t place, bool repeated, bool made) {
+  tasks_.push_back({task, {}, place, repeated, made});
+  DeviceTask& added = tasks_.back();
+  if (extra != nullptr) {
+    added.extra = *extra;
+    recipes_ = true;
+  } else {
+    for (DType& dtype : added.extra.state_dtype) dtype = task.dtype;
+  }
+}
+
+void DeviceStep::set_scale(const float* grad_scale, const float* found_inf) {
+  grad_scale_ = grad_scale;
+  found_inf_ = found_inf;
+}
 
 void DeviceStep::tell(const std::vector<GroupSetting>& groups, const std::vector<int64_t>& updates, int32_t places,
                       const Stream* stream) {
@@ -125,9 +150,12 @@ void DeviceStep::tell_head() {
   head.groups = at<GroupState>(arrays_);
   head.values = at<void>(arrays_, layout.values);
   head.updates = at<int64_t>(arrays_, layout.updates);
+  head.clips = at<Clip>(arrays_, layout.clips);
   head.count = count_;
   head.group_count = static_cast<int32_t>(told_.size());
   write(head_.address(), &head, sizeof head);
+  const std::vector<Clip> none(told_.size(), Clip{kNeverMeasured, 1.0});
+  write(arrays_.address() + layout.clips, none.data(), none.size() * sizeof(Clip));
   write(arrays_.address() + layout.updates, told_updates_.data(), told_updates_.size() * sizeof(int64_t));
 }
 
@@ -201,7 +229,9 @@ void DeviceStep::count_update() {
   for (GroupState& group : told_) {
     group.clock += group.held != 0 ? 0 : 1;
     ++group.updates;
+    ++group.count;
   }
+  uncertain_ = uncertain_ || clipped_ || found_inf_ != nullptr;
   for (const DeviceTask& item : tasks_) {
     if (keeps_state_[static_cast<std::size_t>(item.task.group)] != 0) {
       ++told_updates_[static_cast<std::size_t>(item.place)];
@@ -217,15 +247,20 @@ Progress DeviceStep::look() {
   device_.wait();
   device_.download(&head, head_.address(), sizeof head);
   device_.download(groups.data(), arrays_.address(), groups.size() * sizeof(GroupState));
+  Progress progress{head.count - count_, {}, told_updates_};
   device_.download(told_updates_.data(), arrays_.address() + layout.updates, told_updates_.size() * sizeof(int64_t));
-  Progress progress{head.count - count_, {}, {}};
   count_ = head.count;
+  uncertain_ = false;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     progress.clocks.push_back(groups[g].clock - told_[g].clock);
     told_[g].clock = groups[g].clock;
     told_[g].updates = groups[g].updates;
+    told_[g].count = groups[g].count;
   }
-  progress.updates_of = told_updates_;
+  for (std::size_t p = 0; p < told_updates_.size(); ++p) {
+    int64_t& known = progress.updates_of[p];
+    known = known == told_updates_[p] ? kSomeUpdates : told_updates_[p];
+  }
   return progress;
 }
 

@@ -91,10 +91,6 @@ __device__ inline void update_elements(const Update<Rule, T>& by, const Arrays<R
   }
 }
 
-__device__ inline uint32_t misalignment(const void* address) {
-  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) % kVectorBytes;
-}
-
 template <class Rule, int32_t traffic, class T>
 __device__ inline bool aligned_alike(const Arrays<Rule, T>& at, int64_t begin) {
   const uint32_t offset = misalignment(at.param + begin);
@@ -149,8 +145,8 @@ __device__ inline const auto& scalars_as(const StepValues<Rule>& values, double)
 }
 
 // What the update reads and writes. A graph that was recorded without some state has no arrays for what comes later.
-template <class Rule, class T>
-__device__ inline int32_t traffic_of(const StepValues<Rule>& values, const Arrays<Rule, T>& at, bool first) {
+template <class Rule, class Arrays>
+__device__ inline int32_t traffic_of(const StepValues<Rule>& values, const Arrays& at, bool first) {
   const int32_t wanted = values.traffic[first ? 1 : 0];
   bool complete = true;
 #pragma unroll

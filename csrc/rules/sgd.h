@@ -1,5 +1,6 @@
 // Stochastic gradient descent. In float32 and float64 the operations, their order and their roundings are those of
-// torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds.
+// torch.optim.SGD(foreach=False), whose vectorised add and mul contract to fused multiply-adds; decoupled decay is a
+// multiplication before them.
 #pragma once
 
 #include <cmath>
@@ -19,6 +20,7 @@ struct Hyper {
   double weight_decay;
   bool nesterov;
   bool maximize;
+  bool decoupled;
 };
 
 template <class C>
@@ -26,8 +28,9 @@ struct Scalars {
   C step_size;  // -lr
   C momentum;
   C gradient_weight;  // 1 - dampening
-  C weight_decay;
-  C direction;  // -1 to maximize, which only flips the gradient's sign
+  C weight_decay;     // what is added to the gradient
+  C kept;             // the factor of the parameter: 1 - lr * weight_decay if decoupled, else 1
+  C direction;        // -1 to maximize, which only flips the gradient's sign
 };
 
 struct Rule {
@@ -47,6 +50,7 @@ struct Rule {
     visit.number("dampening", &Hyper::dampening);
     visit.flag("nesterov", &Hyper::nesterov);
     visit.flag("maximize", &Hyper::maximize);
+    visit.flag("decoupled_weight_decay", &Hyper::decoupled);
     visit.state("momentum_buffer");
   }
 
@@ -63,14 +67,19 @@ struct Rule {
   };
   static constexpr int kForms = 4;
   static FASTLR_HD int form_index(const Hyper& hyper) {
-    return (hyper.nesterov ? 1 : 0) + (hyper.weight_decay != 0.0 ? 2 : 0);
+    return (hyper.nesterov ? 1 : 0) + (hyper.weight_decay != 0.0 && !hyper.decoupled ? 2 : 0);
   }
   static FASTLR_HD constexpr Form form(int index) { return {index % 2 != 0, index / 2 != 0}; }
 
   template <class C, class Power>
   static FASTLR_HD Scalars<C> scalars(const Hyper& hyper, int64_t, const Power&) {
-    return {static_cast<C>(-hyper.lr), static_cast<C>(hyper.momentum), static_cast<C>(1.0 - hyper.dampening),
-            static_cast<C>(hyper.weight_decay), static_cast<C>(hyper.maximize ? -1 : 1)};
+    const bool decays = hyper.decoupled && hyper.weight_decay != 0.0;
+    return {static_cast<C>(-hyper.lr),
+            static_cast<C>(hyper.momentum),
+            static_cast<C>(1.0 - hyper.dampening),
+            static_cast<C>(hyper.weight_decay),
+            static_cast<C>(decays ? 1.0 - hyper.lr * hyper.weight_decay : 1.0),
+            static_cast<C>(hyper.maximize ? -1 : 1)};
   }
 
   template <int traffic, class C>
@@ -84,7 +93,7 @@ struct Rule {
       const C ahead = fma(state[0], s.momentum, x);
       x = form.nesterov ? ahead : state[0];
     }
-    param = fma(x, s.step_size, param);
+    param = fma(x, s.step_size, s.kept * param);
   }
 };
 

@@ -26,11 +26,16 @@ bool Devices::usable(PyObject* param, const TensorView& view) {
   return true;
 }
 
-void Devices::add(const TensorView& view, const Task& task, int32_t place, bool repeated, bool made) {
+void Devices::add(const TensorView& view, const Task& task, const Extra* extra, int32_t place, bool repeated,
+                  bool made) {
   const auto at = static_cast<std::size_t>(place);
   if (owners_.size() <= at) owners_.resize(at + 1, -1);
   owners_[at] = view.device_id;
-  uses_[static_cast<std::size_t>(view.device_id)].step->add(task, place, repeated, made);
+  uses_[static_cast<std::size_t>(view.device_id)].step->add(task, extra, place, repeated, made);
+}
+
+void Devices::set_scale(int32_t device, const float* grad_scale, const float* found_inf) {
+  uses_[static_cast<std::size_t>(device)].step->set_scale(grad_scale, found_inf);
 }
 
 void Devices::find_stream(Use& use, int32_t ordinal) {
@@ -64,6 +69,25 @@ void Devices::tell_all(const std::vector<cuda::GroupSetting>& groups, const std:
   }
 }
 
+bool Devices::launch_norms() {
+  bool any = false;
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    const Use& use = uses_[i];
+    if (!use.now || !use.step->launch_norms(use.stream)) continue;
+    measured_ = static_cast<int32_t>(i);
+    any = true;
+  }
+  return any;
+}
+
+bool Devices::norms_finite() const {
+  return std::all_of(uses_.begin(), uses_.end(), [](const Use& use) { return !use.now || use.step->norms_finite(); });
+}
+
+std::vector<double> Devices::norms() const {
+  return measured_ < 0 ? std::vector<double>() : uses_[static_cast<std::size_t>(measured_)].step->norms();
+}
+
 void Devices::launch() {
   for (Use& use : uses_) {
     if (!use.now) continue;
@@ -87,6 +111,18 @@ bool Devices::known() const {
   return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.step != nullptr; });
 }
 
+int Devices::count() const {
+  return static_cast<int>(std::count_if(uses_.begin(), uses_.end(), [](const Use& use) { return use.now; }));
+}
+
+std::vector<int32_t> Devices::in_use() const {
+  std::vector<int32_t> all;
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    if (uses_[i].now) all.push_back(static_cast<int32_t>(i));
+  }
+  return all;
+}
+
 const cuda::Device* Devices::captured(const TensorView& view) const {
   if (view.device_type != TensorView::kCuda) return nullptr;
   const Use& use = uses_[static_cast<std::size_t>(view.device_id)];
@@ -102,6 +138,16 @@ int Devices::eager() const {
   return static_cast<int>(std::count_if(uses_.begin(), uses_.end(), runs));
 }
 
+bool Devices::uncertain() const {
+  return std::any_of(uses_.begin(), uses_.end(),
+                     [](const Use& use) { return use.step != nullptr && use.step->uncertain(); });
+}
+
+bool Devices::differ() const {
+  return std::any_of(uses_.begin(), uses_.end(),
+                     [](const Use& use) { return use.step != nullptr && use.step->uncertain() != use.now; });
+}
+
 bool Devices::look(cuda::Progress& progress) {
   for (std::size_t i = 0; i < uses_.size(); ++i) {
     if (uses_[i].step == nullptr) continue;
@@ -109,12 +155,13 @@ bool Devices::look(cuda::Progress& progress) {
     if (std::exchange(uses_[i].capturing, false)) return false;
   }
   progress = {};
-  progress.updates_of.resize(owners_.size());
+  progress.updates_of.assign(owners_.size(), cuda::kSomeUpdates);
   for (std::size_t i = 0; i < uses_.size(); ++i) {
     if (uses_[i].step == nullptr) continue;
     cuda::Progress own = uses_[i].step->look();
-    // A GPU without gradients counts nothing: the one that is ahead has it.
-    if (progress.clocks.empty() || own.updates > progress.updates) {
+    // A GPU without gradients counts nothing: the one that is ahead has it, or else one that is behind.
+    const auto differs = [](int64_t updates) { return std::make_pair(updates != 0, updates); };
+    if (progress.clocks.empty() || differs(own.updates) > differs(progress.updates)) {
       std::swap(own.clocks, progress.clocks);
       progress.updates = own.updates;
     }

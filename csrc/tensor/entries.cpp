@@ -39,15 +39,20 @@ std::size_t Entries::add(const std::string& name) {
   return place;
 }
 
-void Entries::read(PyObject* group) {
+bool Entries::read(PyObject* group) {
   const uint64_t now = version(group);
-  if (now != 0 && now == version_) return;
-  if (!walk(group)) look_up(group);
+  if (now != 0 && now == version_) return false;
+  bool changed = false;
+  if (!walk(group, changed)) {
+    look_up(group);
+    changed = true;
+  }
   version_ = now;
+  return changed;
 }
 
 // False where the keys are not those of the last time.
-bool Entries::walk(PyObject* group) {
+bool Entries::walk(PyObject* group, bool& changed) {
   PyObject* key;
   PyObject* value;
   std::size_t i = 0;
@@ -55,7 +60,9 @@ bool Entries::walk(PyObject* group) {
     if (i >= keys_.size() || keys_[i] != key) return false;
     if (places_[i] < 0) continue;
     PyObject*& held = values_[static_cast<std::size_t>(places_[i])];
-    if (held != value) Py_XSETREF(held, Py_NewRef(value));
+    if (held == value) continue;
+    Py_XSETREF(held, Py_NewRef(value));
+    changed = true;
   }
   return i == keys_.size() && i > 0;
 }

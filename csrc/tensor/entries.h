@@ -20,14 +20,14 @@ class Entries {
 
   // Its place, for operator[]; the same name has the same place. Before the first read().
   std::size_t add(const std::string& name);
-  // Raises where an entry is missing.
-  void read(PyObject* group);
+  // Raises where an entry is missing. False: the same objects as at the last read, but for what put() wrote.
+  bool read(PyObject* group);
   PyObject* operator[](std::size_t place) const { return values_[place]; }
   PyObject* name(std::size_t place) const { return names_[place]; }
   void put(PyObject* group, std::size_t place, PyObject* new_reference);
 
  private:
-  bool walk(PyObject* group);
+  bool walk(PyObject* group, bool& changed);
   void look_up(PyObject* group);
 
   std::vector<PyObject*> names_;

@@ -17,11 +17,16 @@ const Names& names() {
 
 int Step::finish() {
   const bool recording = devices_.recording();
+  if (!clip()) {
+    abandon();
+    return kSkipped;
+  }
   run_updates();
+  zero_relaid();
   for (const NewEntry& made : new_entries_) {
     const py::object entries = state_[py::handle(made.param)];
     entries[py::handle(made.name)] = made.value;
-    if (rule_.writes_first && (!made.written || recording)) unwritten_.add(py::handle(made.param));
+    if (rule_.writes_first && made.of_rule && (!made.written || recording)) unwritten_.add(py::handle(made.param));
   }
   if (!recording) {
     for (const Count& count : counts_) count.set(count.updates() + 1);
@@ -50,12 +55,14 @@ int Step::finish() {
 
 void Step::run_updates() {
   if (devices_.used()) devices_.launch();
-  if (plan_.elements() < kThreadedElements || in_order_) return run(plan_, 1);
+  const int count = in_order_ ? 1 : threads();
+  if (count == 1) return run(plan_, 1);
   hold_gradients();
-  const int threads = names().get_num_threads().cast<int>();
   const py::gil_scoped_release released;
-  run(plan_, threads);
+  run(plan_, count);
 }
+
+int Step::threads() const { return plan_.elements() < kThreadedElements ? 1 : names().get_num_threads().cast<int>(); }
 
 int Step::commit() {
   int notices = kNothing;
@@ -66,6 +73,11 @@ int Step::commit() {
   }
   known_.clear();
   return notices;
+}
+
+// The gradients that copies stood for.
+void Step::zero_relaid() {
+  for (PyObject* param : relaid_) py::handle(param).attr("grad").attr("detach")().attr("zero_")();
 }
 
 void Step::mark_written() {
@@ -96,17 +108,24 @@ void Step::sync(const py::list& groups, const py::dict& state, const py::set& un
     PyObject* group = PyList_GET_ITEM(groups.ptr(), static_cast<Py_ssize_t>(i));
     groups_[i]->resume(group, progress.updates, progress.clocks[i], known_);
     for (const py::handle param : py::handle(group)[py::handle(names().params)]) {
-      const int64_t updates = place < progress.updates_of.size() ? progress.updates_of[place] : 0;
-      if (updates != 0 && PySet_Discard(unwritten.ptr(), param.ptr()) < 0) throw py::error_already_set();
-      if (updates != 0 && rule_.counts) write_updates(state, param, updates);
+      const int64_t updates = place < progress.updates_of.size() ? progress.updates_of[place] : cuda::kSomeUpdates;
+      if (updates != cuda::kSomeUpdates) write_updates(state, unwritten, param, updates);
       ++place;
     }
   }
   known_.clear();
 }
 
-void Step::write_updates(const py::dict& state, const py::handle& param, int64_t updates) const {
-  if (!state.contains(param) || !state[param].contains(py::handle(names_.step))) return;
+// Of a parameter on a GPU.
+void Step::write_updates(const py::dict& state, py::set unwritten, const py::handle& param, int64_t updates) const {
+  if (updates != 0) {
+    if (PySet_Discard(unwritten.ptr(), param.ptr()) < 0) throw py::error_already_set();
+  } else if (rule_.writes_first && state.contains(param)) {
+    for (PyObject* name : names_.states) {
+      if (state[param].contains(py::handle(name))) unwritten.add(param);
+    }
+  }
+  if (!rule_.counts || !state.contains(param) || !state[param].contains(py::handle(names_.step))) return;
   const py::object step = state[param][py::handle(names_.step)];
   Count count;
   if (count.find(step.ptr())) count.set(updates);
@@ -153,6 +172,15 @@ int Step::tell(const py::list& groups, const py::dict& state, const py::set& unw
 }
 
 void Step::abandon() {
+  forget_gathered();
+  grad_scale_ = py::object();
+  found_inf_ = py::object();
+}
+
+void Step::forget_gathered() {
+  must_skip_ = leave_all_ = distributed_ = norms_known_ = false;
+  relaid_.clear();
+  group_dict_ = nullptr;
   plan_.clear();
   in_order_ = false;
   devices_.clear();

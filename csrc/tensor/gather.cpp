@@ -9,26 +9,62 @@
 
 namespace fastlr {
 py::object Step::prepare(const py::list& groups, const py::dict& state, const py::set& unwritten) {
-  abandon();
+  forget_gathered();
   group_dicts_ = groups;
   state_ = state;
   unwritten_ = unwritten;
   try {
-    read_groups(groups);
-    find_repeated();
-    for (std::size_t i = 0; i < groups_.size(); ++i) {
-      plan_.add_group(groups_[i]->hyper());
-      gather_group(i);
-    }
+    read_and_gather();
+    if (found_inf_) read_found_inf();
+    if (must_skip_) return fallback_;
     if (recorded_ && !devices_.recording()) devices_.join_idle();
     if (devices_.recording()) check_recording();
     if (devices_.used()) devices_.tell(settings(), static_cast<int32_t>(cursor_));
+    if (grad_scale_ || found_inf_) give_scale();
     known_.clear();
   } catch (...) {
     abandon();
     throw;
   }
-  return fallback_.empty() ? py::object(py::none()) : py::object(fallback_);
+  const bool needs_help = !fallback_.empty() || (distributed_ && clips());
+  return needs_help ? py::object(fallback_) : py::object(py::none());
+}
+
+// Once more with what GPUs have counted where one may have skipped an update, and more than that GPU depends on it.
+void Step::read_and_gather() {
+  try {
+    read_groups(group_dicts_);
+  } catch (const Error&) {  // a schedule has no value at a count that the GPU has not reached
+    if (!devices_.uncertain()) throw;
+    learn_progress();
+  }
+  find_repeated();
+  gather();
+  if (!devices_.uncertain()) return;
+  if (plan_.tasks().empty() && fallback_.empty() && !devices_.differ()) return;
+  learn_progress();
+  gather();
+}
+
+void Step::learn_progress() {
+  forget_gathered();
+  sync(group_dicts_, state_, unwritten_);
+  read_groups(group_dicts_);
+}
+
+void Step::gather() {
+  const auto gather_groups = [this] {
+    for (std::size_t i = 0; i < groups_.size(); ++i) {
+      plan_.add_group(groups_[i]->hyper(), groups_[i]->step_count());
+      gather_group(i);
+    }
+  };
+  leave_all_ = false;
+  gather_groups();
+  if (!is_spread() || !clips()) return;
+  forget_gathered();
+  leave_all_ = true;
+  gather_groups();
 }
 
 // What would run now instead of being recorded, or would be recorded with values that never change.
@@ -82,6 +118,7 @@ std::vector<cuda::GroupSetting> Step::settings() const {
 
 void Step::gather_group(std::size_t index) {
   const Group& values = *groups_[index];
+  group_dict_ = PyList_GET_ITEM(group_dicts_.ptr(), static_cast<Py_ssize_t>(index));
   PyObject* params = values.params();
   py::object left;
   for (Py_ssize_t i = 0; i < PyList_GET_SIZE(params); ++i, ++cursor_) {

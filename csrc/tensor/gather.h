@@ -28,7 +28,8 @@ enum Notice : int {
   kEndedAtZero = 2,
   kRecordedConstant = 4,
   kLeftToTorch = 8,
-  kLacksState = 16
+  kLacksState = 16,
+  kSkipped = 32  // nothing was updated
 };
 
 // One optimizer's step.
@@ -36,10 +37,19 @@ class Step {
  public:
   explicit Step(const std::string& rule) : rule_(rule_named(rule)), plan_(rule_), names_(rule_), devices_(rule_) {}
 
-  // Reads and checks everything. Returns None when the core takes it all, else a list with an entry
-  // (group index, values of what may be scheduled, parameters) for what torch's own operators have to do.
+  // What the next prepare() scales its gradients by, and where not 0 skips the update; either may be None.
+  void scale(const py::object& grad_scale, const py::object& found_inf);
+  // Reads and checks everything. Returns None when the core does it all, else a list with an entry
+  // (group index, values of what may be scheduled, parameters) for what torch's own operators have to do, and what the
+  // core takes needs help: squares() and set_norms().
   // unwritten: parameters whose state is allocated, but no update has written it.
   py::object prepare(const py::list& groups, const py::dict& state, const py::set& unwritten);
+  // The host knows that the update is to be skipped.
+  bool must_skip() const { return must_skip_; }
+  // Of each parameter that the core takes and clips by norm: itself, its set, and the sum of its gradient's squares.
+  py::list squares();
+  // The norms of the sets, unscaled and finite where used.
+  void set_norms(const std::vector<double>& norms);
   // Updates what prepare() found, then counts and writes back the next rates. Returns notices.
   int finish();
   // Drops what prepare() found.
@@ -50,6 +60,10 @@ class Step {
   void forget();
   // Whether some update was recorded into a CUDA graph: then the GPUs may be ahead of the groups' counts.
   bool recorded() const { return recorded_; }
+  // Whether GPUs may have counted other updates than the host: by replays, or where they skipped one.
+  bool may_differ() const { return recorded_ || devices_.uncertain(); }
+  // The norms of the last update's sets. Waits for a GPU.
+  std::vector<double> norms();
   // Waits for the GPUs and writes what they have counted into the groups.
   void sync(const py::list& groups, const py::dict& state, const py::set& unwritten);
   // Tells the GPUs at once what stands in the groups and which state has been written. Returns notices.
@@ -74,6 +88,7 @@ class Step {
     PyObject* name;
     py::object value;
     bool written;  // by this update
+    bool of_rule;  // the rule's own state
   };
   // The parameter at hand.
   struct Param {
@@ -84,9 +99,30 @@ class Step {
     TensorView view;
     PyObject* entries = nullptr;  // of its state
     Py_ssize_t next = 0;          // the place in entries behind the one found last
+    Extra extra;
+    bool has_extra = false;
+    bool made = false;  // its count, or where there is none its state, is new
   };
 
+  void read_and_gather();
+  void learn_progress();
+  void gather();
   void gather_group(std::size_t index);
+  void forget_gathered();
+  bool clips() const;
+  bool is_spread() const;
+  void give_scale();
+  void read_found_inf();
+  bool clip();
+  bool find_factors();
+  int32_t norm_set_of(std::size_t group) const;
+  bool are_finite(const std::vector<double>& norms) const;
+  void launch_norms();
+  int threads() const;
+  void zero_relaid();
+  bool find_layout(Param& param) const;
+  bool add_extra(Param& param, const Group& group);
+  bool add_weights(Param& param, PyObject* name, DType dtype, const py::object& make, void*& out);
   Access gather_param(PyObject* param, const Group& group);
   Access take(PyObject* param, const Group& group);
   Access view_parts(Param& param, TensorView& grad);
@@ -95,7 +131,7 @@ class Step {
   bool relay_gradient(const Param& param, TensorView& grad);
   py::object new_buffer(const Param& param, bool written);
   bool add_states(Param& param, const Group& group, Span& span);
-  bool add_state(Param& param, int k, bool written, Span& span);
+  bool add_state(Param& param, const Group& group, int k, bool written, Span& span);
   void add_count(Param& param, Span& span);
   PyObject* entry(Param& param, PyObject* name);
   void read_groups(const py::list& groups);
@@ -103,7 +139,7 @@ class Step {
   void find_repeated();
   std::vector<cuda::GroupSetting> settings() const;
   int64_t updates_of(const py::handle& param, const py::dict& state, const py::set& unwritten) const;
-  void write_updates(const py::dict& state, const py::handle& param, int64_t updates) const;
+  void write_updates(const py::dict& state, py::set unwritten, const py::handle& param, int64_t updates) const;
   void run_updates();
   int commit();
   int lacking_state() const;
@@ -132,6 +168,16 @@ class Step {
   bool holds_gradients_ = false;
   PyObject* current_ = nullptr;  // the parameter at hand, not yet among written_
   py::list fallback_;
+  PyObject* group_dict_ = nullptr;  // the group at hand
+  py::object grad_scale_;           // null: none
+  py::object found_inf_;
+  bool must_skip_ = false;
+  bool leave_all_ = false;         // to torch's operators
+  bool distributed_ = false;       // a parameter at hand is a DTensor
+  bool norms_known_ = false;       // set_norms() came
+  std::vector<double> norms_;      // of the last update's sets
+  bool norms_on_device_ = false;   // instead
+  std::vector<PyObject*> relaid_;  // parameters whose gradient was copied into another order, and is to be zeroed
   std::vector<NewEntry> new_entries_;
   std::vector<Count> counts_;            // to be raised by this update
   std::vector<PyObject*> first_writes_;  // parameters whose state is there, and this update is the first to write it

@@ -1,7 +1,6 @@
 #include "tensor/group.h"
 
 #include <cmath>
-#include <cstring>
 #include <string>
 
 #include "check.h"
@@ -19,6 +18,11 @@ int64_t integer(PyObject* value) {
 
 bool flag(PyObject* value) {
   return value == Py_True || (value != Py_False && value != Py_None && PyObject_IsTrue(value) == 1);
+}
+
+// A tensor, say, is the same object with another value.
+bool is_unchanging(PyObject* value) {
+  return value == Py_None || PyFloat_CheckExact(value) || PyLong_CheckExact(value) || PyBool_Check(value);
 }
 
 // What reports to a plateau rule have made of the rate: the first entry of its state, 1 before the first report.
@@ -41,7 +45,8 @@ Group::Group(const RuleInfo& rule)
       plateau_(entries_.add("plateau")),
       step_count_place_(entries_.add("step_count")),
       held_steps_place_(entries_.add("held_steps")),
-      differentiable_place_(entries_.add("differentiable")) {
+      differentiable_place_(entries_.add("differentiable")),
+      state_dtype_place_(entries_.add("state_dtype")) {
   for (const Field& field : rule.fields) {
     if (field.kind == Field::Kind::scheduled) {
       scheduled_.emplace_back(field, entries_);
@@ -85,22 +90,38 @@ void Group::visit(Visit visit) {
 }
 
 void Group::read(PyObject* group, Evaluations& known) {
-  entries_.read(group);
+  if (entries_.read(group)) constants_known_ = false;
   read_clock();
   const int64_t t = step_count_ - held_steps_;
   visit([&](Scheduled& scheduled, double scale) { scheduled.field().write(hyper_, scheduled.read(t, scale, known)); });
+  if (!constants_known_) read_constants();
+  summarise();
+}
+
+void Group::read_constants() {
+  bool unchanging = true;
   for (const auto& [field, place] : constants_) {
     PyObject* value = entries_[place];
+    unchanging = unchanging && is_unchanging(value);
+    const bool absent = value == Py_None && !std::isnan(field->absent);
     const bool is_flag = field->kind == Field::Kind::flag;
-    field->write(hyper_, is_flag ? (flag(value) ? 1.0 : 0.0) : number(entries_.name(place), value));
+    field->write(hyper_, absent    ? field->absent
+                         : is_flag ? (flag(value) ? 1.0 : 0.0)
+                                   : number(*field, entries_.name(place), value));
+  }
+  if (hyper_.recipe.master_weights && hyper_.recipe.stochastic_rounding) {
+    raise(ErrorKind::value, "master_weights together with stochastic_rounding in a parameter group", "both True",
+          "Use one of them.");
   }
   differentiable_ = flag(entries_[differentiable_place_]);
-  summarise();
+  gives_state_dtype_ = entries_[state_dtype_place_] != Py_None;
+  constants_known_ = unchanging;
 }
 
 void Group::summarise() {
   overridden_ = left_to_torch_ = false;
   needed_ = 0;
+  has_recipe_ = is_active(hyper_.recipe);
   for (int k = 0; k < static_cast<int>(rule_.states.size()); ++k) needed_ |= rule_.writes(hyper_, k) ? 1u << k : 0u;
   for (const Scheduled& scheduled : scheduled_) {
     overridden_ = overridden_ || scheduled.overridden();
@@ -130,7 +151,7 @@ void Group::commit(PyObject* group, Evaluations& known) {
 }
 
 void Group::look(PyObject* group, Evaluations& known) {
-  entries_.read(group);
+  if (entries_.read(group)) constants_known_ = false;
   read_clock();
   const int64_t t = step_count_ - held_steps_;
   visit([&](Scheduled& scheduled, double scale) { scheduled.look(t, scale, known); });
@@ -151,7 +172,7 @@ void Group::write_next(PyObject* group, Evaluations& known) {
 }
 
 cuda::GroupSetting Group::setting(int64_t updates) const {
-  cuda::GroupSetting setting{{}, hyper_, lr_scale_, step_count_ - held_steps_, overridden_, updates};
+  cuda::GroupSetting setting{{}, hyper_, lr_scale_, step_count_ - held_steps_, overridden_, updates, step_count_};
   std::size_t k = 0;
   for (const Scheduled& scheduled : scheduled_) setting.follows[k++] = overridden_ ? nullptr : scheduled.program();
   return setting;
@@ -160,9 +181,7 @@ cuda::GroupSetting Group::setting(int64_t updates) const {
 py::dict Group::values() const {
   py::dict all;
   for (const Scheduled& scheduled : scheduled_) {
-    double value;
-    std::memcpy(&value, hyper_.bytes + scheduled.field().offset, sizeof value);
-    all[py::str(scheduled.field().name)] = value;
+    all[py::str(scheduled.field().name)] = scheduled.field().read(hyper_);
   }
   return all;
 }

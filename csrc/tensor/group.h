@@ -39,7 +39,13 @@ class Group {
   const HyperBytes& hyper() const { return hyper_; }
   bool overridden() const { return overridden_; }
   bool ended_at_zero() const { return rate().ended_at_zero(); }
+  const Recipe& recipe() const { return hyper_.recipe; }
+  // Its updates are more than the rule's own.
+  bool has_recipe() const { return has_recipe_; }
+  int64_t step_count() const { return step_count_; }
   bool differentiable() const { return differentiable_; }
+  // Its state may be of another dtype than its parameters.
+  bool gives_state_dtype() const { return gives_state_dtype_; }
   bool left_to_torch() const { return left_to_torch_; }
   bool follows() const;
   bool follows_rate() const { return rate().follows(); }
@@ -52,6 +58,7 @@ class Group {
   template <class Visit>
   void visit(Visit visit);
   void read_clock();
+  void read_constants();
   void write_next(PyObject* group, Evaluations& known);
   void summarise();
 
@@ -65,13 +72,17 @@ class Group {
   std::size_t step_count_place_;
   std::size_t held_steps_place_;
   std::size_t differentiable_place_;
+  std::size_t state_dtype_place_;
 
   HyperBytes hyper_{};
   int64_t step_count_ = 0;
   int64_t held_steps_ = 0;
   double lr_scale_ = 1.0;  // what the group and a plateau rule multiply the schedule by
   bool differentiable_ = false;
-  unsigned needed_ = 0;  // a bit for each state
+  bool gives_state_dtype_ = false;
+  bool constants_known_ = false;  // those of hyper_, as long as the entries are the same objects
+  unsigned needed_ = 0;           // a bit for each state
+  bool has_recipe_ = false;
   bool overridden_ = false;
   bool left_to_torch_ = false;
 };

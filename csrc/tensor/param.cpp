@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "check.h"
+#include "tensor/aside.h"
 #include "tensor/gather.h"
 #include "tensor/local.h"
 
@@ -28,16 +29,27 @@ void check_gradient(const TensorView& param, const TensorView& grad) {
         describe(grad) + " for " + describe(param), "Clear it with zero_grad() and run backward again.");
 }
 
+// Whether the core updates state of that dtype. What nothing asked for keeps torch's own bits; beside 16 bits, where
+// the core has bits of its own, there is state that was loaded, or made while there was a master.
+bool may_hold(DType param, DType state, const Group& group) {
+  if (param == state) return true;
+  const bool narrow = param == DType::float16 || param == DType::bfloat16;
+  const bool wider = state == DType::float64 && param != DType::float64;
+  return (narrow || group.gives_state_dtype()) && state != DType::unsupported && !wider;
+}
+
 }  // namespace
 
 // What torch's operators have to do leaves no trace.
 Access Step::gather_param(PyObject* param, const Group& group) {
-  const std::size_t entries = new_entries_.size(), counts = counts_.size(), first_writes = first_writes_.size();
+  const std::size_t entries = new_entries_.size(), counts = counts_.size(), first_writes = first_writes_.size(),
+                    relaid = relaid_.size();
   const Access access = take(param, group);
   if (access == Access::foreign) {
     new_entries_.erase(new_entries_.begin() + static_cast<std::ptrdiff_t>(entries), new_entries_.end());
     counts_.resize(counts);
     first_writes_.resize(first_writes);
+    relaid_.resize(relaid);
   }
   return access;
 }
@@ -54,7 +66,8 @@ Access Step::view_parts(Param& param, TensorView& grad) {
   PyObject* owner = nullptr;
   if (is_distributed(param.tensor)) {
     current_ = param.tensor;
-    hold_gradients();  // looking into a DTensor runs Python code
+    distributed_ = true;  // also without a gradient here: other ranks may have one
+    hold_gradients();     // looking into a DTensor runs Python code
     owner = gradient(param.tensor);
     alive_.take(owner);
     if (owner == nullptr || owner == Py_None) return Access::none;
@@ -74,25 +87,27 @@ Access Step::take(PyObject* tensor, const Group& group) {
   TensorView g;
   Param param(tensor);
   const Access access = view_parts(param, g);
-  if (access != Access::native || group.differentiable() || group.left_to_torch()) {
+  if (access != Access::native || group.differentiable() || group.left_to_torch() || leave_all_) {
     return access == Access::none ? access : Access::foreign;
   }
   const TensorView& p = param.view;
   if (!usable(tensor, p) || p.dtype == DType::unsupported || !dense(p)) return Access::foreign;
+  param.has_extra = grad_scale_ || group.has_recipe();
   // Its second update would read the state and the count that its first one leaves.
-  if (repeated_[cursor_] != Repeated::never && !rule_.writes_first) return Access::foreign;
+  if (repeated_[cursor_] != Repeated::never && (!rule_.writes_first || param.has_extra)) return Access::foreign;
   check_gradient(p, g);
-  if (!same_strides(p, g) && !relay_gradient(param, g)) return Access::foreign;
+  if (!same_strides(p, g)) {
+    if (!relay_gradient(param, g)) return Access::foreign;
+    if (group.recipe().zero_grad_in_step) relaid_.push_back(tensor);
+  }
   Span span{p.data, g.data, {}, p.size, 0, false};
-  const std::size_t known = new_entries_.size();
   if (!add_states(param, group, span)) return Access::foreign;
+  const Extra* extra = param.has_extra ? &param.extra : nullptr;
   if (p.device_type == TensorView::kCuda) {
-    // With a count of its own, state that comes later leaves the device's count as it is.
-    const bool made = new_entries_.size() > known && (!rule_.counts || new_entries_[known].name == names_.step);
-    devices_.add(p, plan_.task(p.dtype, span), static_cast<int32_t>(cursor_), repeated_[cursor_] == Repeated::again,
-                 made);
+    devices_.add(p, plan_.task(p.dtype, span), extra, static_cast<int32_t>(cursor_),
+                 repeated_[cursor_] == Repeated::again, param.made);
   } else {
-    plan_.add(p.dtype, span);
+    plan_.add(p.dtype, span, extra);
     in_order_ |= repeated_[cursor_] == Repeated::again;
   }
   return Access::native;
@@ -121,11 +136,10 @@ void Step::hold_gradients() {
 
 py::object Step::new_buffer(const Param& param, bool written) {
   const py::handle tensor(param.tensor);
-  if (const cuda::Device* device = devices_.captured(param.view)) {
-    const cuda::Relaxed relaxed(device->driver());
-    return names().zeros_aside(tensor, reinterpret_cast<uintptr_t>(device->own_stream()));
-  }
-  return (written ? names().empty_like : names().zeros_like)(tensor);
+  const Aside aside(devices_.captured(param.view));
+  // A GPU that skips the update leaves it as it is.
+  const bool read = !written || found_inf_ || clips() || aside.stream() != 0;
+  return names().new_state(tensor, py::handle(group_dict_), py::arg("read") = read, py::arg("stream") = aside.stream());
 }
 
 // The parameter's entry of that name, borrowed, or nullptr. They are asked for in the order in which they were made.
@@ -149,14 +163,14 @@ bool Step::add_states(Param& param, const Group& group, Span& span) {
     const bool may_come = param.view.device_type == TensorView::kCuda && group.may_need(state);
     if (group.needs(state) || may_come) wanted |= 1u << k;
   }
-  if (wanted == 0 && !rule_.counts) return true;
+  if (wanted == 0 && !rule_.counts && !param.has_extra) return true;
   param.entries = state_of(param.tensor);
   if (rule_.counts) add_count(param, span);
   for (std::size_t k = 0; k < names_.states.size(); ++k) {
     const int state = static_cast<int>(k);
-    if ((wanted >> k & 1u) != 0 && !add_state(param, state, group.needs(state), span)) return false;
+    if ((wanted >> k & 1u) != 0 && !add_state(param, group, state, group.needs(state), span)) return false;
   }
-  return true;
+  return !param.has_extra || add_extra(param, group);
 }
 
 void Step::add_count(Param& param, Span& span) {
@@ -169,13 +183,14 @@ void Step::add_count(Param& param, Span& span) {
     const py::handle present(held != nullptr ? held : Py_None);
     py::object made = names().as_step(present);
     count.find(made.ptr());
-    new_entries_.push_back({param.tensor, names_.step, std::move(made), true});
+    new_entries_.push_back({param.tensor, names_.step, std::move(made), true, false});
+    param.made = true;
   }
   span.updates = last_updates_ = count.updates();
   counts_.push_back(count);
 }
 
-bool Step::add_state(Param& param, int k, bool written, Span& span) {
+bool Step::add_state(Param& param, const Group& group, int k, bool written, Span& span) {
   const auto at = static_cast<std::size_t>(k);
   PyObject* held = entry(param, names_.states[at]);
   TensorView buffer;
@@ -185,11 +200,14 @@ bool Step::add_state(Param& param, int k, bool written, Span& span) {
     const bool first = written && rule_.writes_first;
     py::object fresh = new_buffer(param, first);
     if (view_part(fresh.ptr(), param.like, buffer) != Access::native || !same_strides(buffer, like)) return false;
-    new_entries_.push_back({param.tensor, names_.states[at], std::move(fresh), first});
+    if (buffer.dtype == DType::unsupported) return false;
+    new_entries_.push_back({param.tensor, names_.states[at], std::move(fresh), first, true});
+    param.made = param.made || !rule_.counts;  // with a count of its own, state that comes later leaves that as it is
     span.first = true;
   } else {
     if (view_part(held, param.like, buffer) != Access::native || !same_device(buffer, like)) return false;
-    if (buffer.dtype != like.dtype || !same_shape(buffer, like) || !same_strides(buffer, like)) return false;
+    if (!may_hold(like.dtype, buffer.dtype, group)) return false;
+    if (!same_shape(buffer, like) || !same_strides(buffer, like)) return false;
     alive_.hold(held);
     seen_[cursor_].buffer[at] = held;
     seen_[cursor_].implementation[at] = implementation(held);
@@ -200,6 +218,8 @@ bool Step::add_state(Param& param, int k, bool written, Span& span) {
   }
   if (!rule_.counts) span.updates = span.first ? 0 : cuda::kSomeUpdates;
   span.state[k] = buffer.data;
+  param.extra.state_dtype[k] = buffer.dtype;
+  param.has_extra = param.has_extra || buffer.dtype != like.dtype;
   return true;
 }
 

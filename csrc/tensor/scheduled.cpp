@@ -70,6 +70,12 @@ double number(PyObject* name, PyObject* value) {
   return as_float;
 }
 
+double number(const Field& field, PyObject* name, PyObject* value) {
+  const double found = number(name, value);
+  if (!field.takes(found)) refuse(ErrorKind::value, name, value, "Write what the constructor takes, too.");
+  return found;
+}
+
 Scheduled::Scheduled(const Field& field, Entries& entries)
     : field_(field),
       entries_(entries),
@@ -122,10 +128,12 @@ double Scheduled::read(int64_t t, double scale, Evaluations& known) {
   overridden_ = ended_at_zero_ = left_to_torch_ = false;
   PyObject* value = own();
   if (program_ == nullptr) {
-    left_to_torch_ = !PyFloat_CheckExact(value) && only_torch_reads(value);
-    return left_to_torch_ ? 0.0 : number(name_, value);
+    const bool optional = !std::isnan(field_.absent);
+    if (optional && value == Py_None) return field_.absent;
+    left_to_torch_ = !optional && !PyFloat_CheckExact(value) && only_torch_reads(value);
+    return left_to_torch_ ? 0.0 : number(field_, name_, value);
   }
-  const double present = number(name_, value);
+  const double present = number(field_, name_, value);
   const double unscaled = known.at(*program_, t);
   const double scheduled = unscaled * scale;
   overridden_ = !is_own(present, unscaled, scale);

@@ -45,6 +45,8 @@ class Evaluations {
 
 // The number that an entry of a group holds. Raises on what is none.
 double number(PyObject* name, PyObject* value);
+// The same of a hyper-parameter. Raises on what it does not take, too.
+double number(const Field& field, PyObject* name, PyObject* value);
 
 // The group's entry mirrors the value of the next update; a value there that fastlr did not write is somebody else's,
 // and is used.

@@ -7,7 +7,10 @@
 namespace fastlr {
 
 // Kept for good, as the rules are.
-StateNames::StateNames(const RuleInfo& rule) : step(PyUnicode_InternFromString("step")) {
+StateNames::StateNames(const RuleInfo& rule)
+    : step(PyUnicode_InternFromString("step")),
+      master(PyUnicode_InternFromString("master_param")),
+      average(PyUnicode_InternFromString("ema")) {
   for (const std::string& name : rule.states) states.push_back(PyUnicode_InternFromString(name.c_str()));
 }
 

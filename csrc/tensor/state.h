@@ -15,6 +15,8 @@ struct StateNames {
   explicit StateNames(const RuleInfo& rule);
 
   PyObject* const step;
+  PyObject* const master;
+  PyObject* const average;
   std::vector<PyObject*> states;  // in the order of the rule's
 };
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.optim.adam import adam as torch_adam
 from torch.optim.adamw import adamw as torch_adamw
 from torch.optim.optimizer import ParamsT
 
-from fastlr.optim import arguments, groups, recording
+from fastlr.optim import arguments, groups, recipe, recording
 from fastlr.optim.scheduled import Left, ScheduledOptimizer
 from fastlr.schedules import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastlr.optim.recipe import RecipeOptions
 
 Beta = float | torch.Tensor | Schedule
 
@@ -52,6 +57,7 @@ class Adam(ScheduledOptimizer):
         differentiable: Have autograd follow the step; torch's operators then do all of it.
         fused: Accepted for torch's sake; True refuses what only torch's operators could update.
         decoupled_weight_decay: Decay as AdamW does.
+        **recipe_options: Clipping, averaging, precision and zeroing in the same pass: `fastlr.optim.RecipeOptions`.
 
     Raises:
         ValueError: A hyper-parameter is negative, not finite, or a schedule that goes below 0; a beta that reaches 1;
@@ -85,6 +91,7 @@ class Adam(ScheduledOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
+        **recipe_options: Unpack[RecipeOptions],
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -98,6 +105,7 @@ class Adam(ScheduledOptimizer):
             "differentiable": differentiable,
             "fused": fused,
             "decoupled_weight_decay": decoupled_weight_decay,
+            **recipe.defaults(recipe_options),
         }
         self._check_values(defaults)
         arguments.check_exclusive(fused, foreach, differentiable)
@@ -120,6 +128,7 @@ class Adam(ScheduledOptimizer):
         arguments.check_betas(values)
         groups.check_number("weight_decay", values["weight_decay"], "weight_decay value")
         groups.check_own({**groups.OWN_DEFAULTS, **values})
+        recipe.check(values)
 
     def _check_values(self, values: dict[str, Any]) -> None:
         betas, steps_are_scalars = arguments.betas(values), values["foreach"] and not values["capturable"]
@@ -134,7 +143,7 @@ class Adam(ScheduledOptimizer):
             raise ValueError("betas[0] as a Tensor is not supported for capturable=False and foreach=True")
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        self._check_values({**group, **groups.followed(group, self.scheduled)})
+        self._check_values({**group, **groups.followed(group, self.all_scheduled)})
 
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
         for group, param in with_grad:
@@ -147,7 +156,7 @@ class Adam(ScheduledOptimizer):
             state["step"] = recording.as_step(state.get("step"))
         for name in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: 3 if group["amsgrad"] else 2]:
             if name not in state:
-                state[name] = torch.zeros_like(param, memory_format=torch.preserve_format)
+                state[name] = recipe.new_state(param, group, read=True)
         return state
 
     def _fallback(self, left: Left) -> None:
@@ -203,6 +212,7 @@ class AdamW(Adam):
         capturable: As `Adam`'s.
         differentiable: As `Adam`'s.
         fused: As `Adam`'s.
+        **recipe_options: As `Adam`'s.
 
     Raises:
         ValueError: As `Adam`.
@@ -234,6 +244,7 @@ class AdamW(Adam):
         capturable: bool = False,
         differentiable: bool = False,
         fused: bool | None = None,
+        **recipe_options: Unpack[RecipeOptions],
     ) -> None:
         super().__init__(
             params,
@@ -248,6 +259,7 @@ class AdamW(Adam):
             differentiable=differentiable,
             fused=fused,
             decoupled_weight_decay=True,
+            **recipe_options,
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -60,7 +60,10 @@ def _is_state(name: str, value: Any) -> bool:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _takes(handle: str) -> bool:
     """Whether the operator takes the parameters and gradients that are there while a step is traced."""
-    params = [param for group in optimizer_of(handle).param_groups for param in group["params"]]
+    groups = optimizer_of(handle).param_groups
+    if any(group["zero_grad_in_step"] for group in groups):
+        return False  # it does not say that it writes to gradients
+    params = [param for group in groups for param in group["params"]]
     if not all(_is_plain(tensor) for param in params for tensor in (param, param.grad)):
         return False
     memory = [param.untyped_storage().data_ptr() for param in params if param.numel() > 0]

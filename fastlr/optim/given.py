@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
     from fastlr.optim.scheduled import ScheduledOptimizer
+    from fastlr.optim.stepping import SteppingOptimizer
 
 
 class Given(NamedTuple):
@@ -62,15 +65,26 @@ def _update(
     state: defaultdict[torch.Tensor, dict[str, Any]],
 ) -> set[torch.Tensor]:
     """Update while the optimizer holds the stand-ins and their state. Returns those whose state is still unwritten."""
-    own_state, own_unwritten = optimizer.state, optimizer._unwritten
     own_params = [group["params"] for group in optimizer.param_groups]
-    optimizer.state, optimizer._unwritten = state, {stand_ins[param] for param in own_unwritten}
+    with holding(optimizer, state, {stand_ins[param] for param in optimizer._unwritten}):
+        try:
+            for group, params in zip(optimizer.param_groups, own_params, strict=True):
+                group["params"] = [stand_ins[param] for param in params]
+            optimizer._update()
+            return optimizer._unwritten
+        finally:
+            for group, params in zip(optimizer.param_groups, own_params, strict=True):
+                group["params"] = params
+
+
+@contextlib.contextmanager
+def holding(
+    optimizer: SteppingOptimizer, state: defaultdict[torch.Tensor, dict[str, Any]], unwritten: set[torch.Tensor]
+) -> Iterator[None]:
+    """Have the optimizer hold the state of stand-ins, some of it unwritten, instead of its own."""
+    own_state, own_unwritten = optimizer.state, optimizer._unwritten
+    optimizer.state, optimizer._unwritten = state, unwritten
     try:
-        for group, params in zip(optimizer.param_groups, own_params, strict=True):
-            group["params"] = [stand_ins[param] for param in params]
-        optimizer._update()
-        return optimizer._unwritten
+        yield
     finally:
         optimizer.state, optimizer._unwritten = own_state, own_unwritten
-        for group, params in zip(optimizer.param_groups, own_params, strict=True):
-            group["params"] = params

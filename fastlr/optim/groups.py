@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from fastlr import _core
+from fastlr.optim import recipe
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
 
@@ -22,6 +23,7 @@ OWN_DEFAULTS: dict[str, Any] = {
     "held_steps": 0,
     "unwritten": [],
     "differentiable": False,
+    **recipe.DEFAULTS,
 }
 
 # Hyper-parameters that are elements of an entry, a tuple: the entry and the index.
@@ -203,7 +205,11 @@ def note_unwritten(groups: list[Group], params: set[torch.Tensor]) -> None:
 def unwritten(groups: list[Group], state: dict[Any, Any]) -> set[torch.Tensor]:
     """The parameters that note_unwritten() noted, unless another library's optimizer has written their state since."""
     noted = {group["params"][place] for group in groups for place in group["unwritten"]}
-    return {param for param in noted if not any(bool(value.any()) for value in state.get(param, {}).values())}
+    return {param for param in noted if not any(bool(value.any()) for value in _rule_state(state.get(param, {})))}
+
+
+def _rule_state(entries: Group) -> list[torch.Tensor]:
+    return [value for name, value in entries.items() if name not in recipe.WEIGHTS]
 
 
 def keep_in_place(present: dict[Any, Any], loaded: dict[Any, Any]) -> set[torch.Tensor]:
@@ -217,7 +223,9 @@ def keep_in_place(present: dict[Any, Any], loaded: dict[Any, Any]) -> set[torch.
             if not isinstance(tensor, torch.Tensor):
                 continue
             value = loaded.setdefault(param, {}).get(name)
-            if value is None:
+            if value is None and name in recipe.WEIGHTS:
+                tensor.copy_(param.detach())
+            elif value is None:
                 left.add(param)
                 tensor.zero_()
             elif value is not tensor:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import operator
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.optim import Optimizer
 
+from fastlr.optim import recipe
+
 if TYPE_CHECKING:
     from fastlr.optim.scheduled import ScheduledOptimizer
+    from fastlr.optim.stepping import SteppingOptimizer
 
 _OPTIMIZERS: weakref.WeakValueDictionary[str, ScheduledOptimizer] = weakref.WeakValueDictionary()
 _NUMBERS = itertools.count()
@@ -81,16 +84,18 @@ class TraceableOptimizer(Optimizer):
     zero_grad.__doc__ = Optimizer.zero_grad.__doc__
 
 
-def trace(optimizer: ScheduledOptimizer) -> None:
+def trace(optimizer: Optimizer) -> None:
     """What a traced step does in place of updating."""
     from fastlr.optim import compiled  # torch.compile's own modules take a second to import
 
-    compiled.step(optimizer)
+    compiled.step(cast("ScheduledOptimizer", optimizer))
 
 
-def allocate(optimizer: ScheduledOptimizer, pairs: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
+def allocate(optimizer: SteppingOptimizer, pairs: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
     """Create the state of parameters, each with its group. A rule whose first update reads none must not read this."""
     optimizer._create_state(pairs)
+    for group, param in pairs:
+        recipe.add_weights(param, group, optimizer.state)
     if optimizer._plan.writes_first():
         optimizer._unwritten |= {param for _, param in pairs if param in optimizer.state}
 

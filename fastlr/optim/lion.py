@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.optim.optimizer import ParamsT
 
-from fastlr.optim import arguments, groups
+from fastlr.optim import arguments, groups, recipe
 from fastlr.optim.scheduled import Left, ScheduledOptimizer
 from fastlr.schedules import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from fastlr.optim.recipe import RecipeOptions
 
 
 class Lion(ScheduledOptimizer):
@@ -38,6 +43,7 @@ class Lion(ScheduledOptimizer):
         maximize: Ascend instead.
         foreach: Accepted because torch's optimizers have it; it changes nothing.
         differentiable: Have autograd follow the step; torch's operators then do all of it.
+        **recipe_options: Clipping, averaging, precision and zeroing in the same pass: `fastlr.optim.RecipeOptions`.
 
     Raises:
         ValueError: A hyper-parameter is negative, not finite, or a schedule that goes below 0; a beta that reaches 1;
@@ -66,6 +72,7 @@ class Lion(ScheduledOptimizer):
         maximize: bool = False,
         foreach: bool | None = None,
         differentiable: bool = False,
+        **recipe_options: Unpack[RecipeOptions],
     ) -> None:
         defaults: dict[str, Any] = {
             "lr": lr,
@@ -74,6 +81,7 @@ class Lion(ScheduledOptimizer):
             "maximize": maximize,
             "foreach": foreach,
             "differentiable": differentiable,
+            **recipe.defaults(recipe_options),
         }
         self._check_numbers(defaults)
         super().__init__(params, {**defaults, "betas": tuple(betas)})
@@ -93,19 +101,20 @@ class Lion(ScheduledOptimizer):
         arguments.check_betas(values)
         groups.check_number("weight_decay", values["weight_decay"], "weight_decay value")
         groups.check_own({**groups.OWN_DEFAULTS, **values})
+        recipe.check(values)
 
     def _check_group(self, group: dict[str, Any]) -> None:
-        self._check_numbers({**group, **groups.followed(group, self.scheduled)})
+        self._check_numbers({**group, **groups.followed(group, self.all_scheduled)})
 
     def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
-        for _, param in with_grad:
-            self._average(param)
+        for group, param in with_grad:
+            self._average(group, param)
 
-    def _average(self, param: torch.Tensor) -> torch.Tensor:
+    def _average(self, group: dict[str, Any], param: torch.Tensor) -> torch.Tensor:
         """The average in the parameter's state, zeros at first."""
         state = self.state[param]
         if "exp_avg" not in state:
-            state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format)
+            state["exp_avg"] = recipe.new_state(param, group, read=True)
         average: torch.Tensor = state["exp_avg"]
         return average
 
@@ -122,7 +131,7 @@ class Lion(ScheduledOptimizer):
             used = arguments.in_use(group, values)
             for param in params:
                 grad = -param.grad if group["maximize"] else param.grad  # type: ignore[operator]
-                _update(*(_real(tensor) for tensor in (param, grad, self._average(param))), **used)  # type: ignore[arg-type]
+                _update(*(_real(tensor) for tensor in (param, grad, self._average(group, param))), **used)  # type: ignore[arg-type]
 
 
 def _update(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch.optim.optimizer import _get_scalar_dtype
 
 
-def zeros_aside(param: torch.Tensor, stream: int) -> torch.Tensor:
-    """Zeros like the parameter, made now, on a stream that is not captured (a CUstream).
+def aside(tensor: torch.Tensor, stream: int) -> AbstractContextManager[Any]:
+    """Within it, work on the tensor's device is done on a stream that is not captured (a CUstream; 0: as outside).
 
     Memory that is allocated on the captured one is the graph's: its temporaries use it again, and replays fill it anew.
     """
-    if not param.is_cuda:
-        return torch.zeros_like(param)
-    aside = torch.cuda.ExternalStream(stream, device=param.device)  # type: ignore[no-untyped-call]
-    with torch.cuda.stream(aside):
-        return torch.zeros_like(param)
+    if stream == 0 or not tensor.is_cuda:
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.ExternalStream(stream, device=tensor.device))  # type: ignore[no-untyped-call]
+
+
+def scalar_on(scalar: torch.Tensor, device: int) -> torch.Tensor:
+    """A gradient scaler's number as float32 on that GPU, where the core reads it."""
+    return scalar.detach().to(dtype=torch.float32, device=f"cuda:{device}")
 
 
 def as_step(value: Any) -> torch.Tensor:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fastlr import _core
-from fastlr.optim import groups, link
+from fastlr.optim import groups, link, loading, recipe
+from fastlr.optim.averages import Averages
 from fastlr.optim.notices import notify, warn_replaced
+from fastlr.optim.stepping import Left as Left
+from fastlr.optim.stepping import SteppingOptimizer
 from fastlr.schedules import Schedule, plateau
 from fastlr.schedules.plateau import ReduceOnPlateau
 
-# What _core.Step.prepare() leaves to torch's operators: (group index, values of what may be scheduled, parameters).
-Left: TypeAlias = "list[tuple[int, dict[str, float], list[torch.Tensor]]]"
 
-
-class ScheduledOptimizer(link.TraceableOptimizer):
+class ScheduledOptimizer(Averages, SteppingOptimizer):
     """An optimizer whose step evaluates schedules natively.
 
     ``group["lr"]`` is always a float (or the caller's tensor): what the next update uses. The schedules stand beside
@@ -35,13 +32,19 @@ class ScheduledOptimizer(link.TraceableOptimizer):
 
     def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
         self._forget_plan()
-        self._unwritten: set[torch.Tensor] = set()  # their state is allocated, but no update has written it
-        self._noticed: set[int] = set()
+        self._unwritten = set()
+        self._noticed = set()
         self._keep_schedule = False
         self._replaced: list[str] = []  # what the last load replaced
-        groups.split(defaults, self.scheduled)
+        self._loading: list[dict[str, Any]] = []  # the state dict at hand
+        groups.split(defaults, self.all_scheduled)
         super().__init__(params, groups.with_own_defaults(defaults))
         self._register_packing()
+
+    @property
+    def all_scheduled(self) -> tuple[str, ...]:
+        """The rule's, and what follows a schedule under every rule."""
+        return (*self.scheduled, "ema_decay")
 
     # To be given by each rule.
 
@@ -53,89 +56,23 @@ class ScheduledOptimizer(link.TraceableOptimizer):
     def _check_numbers(self, values: dict[str, Any]) -> None:
         """Raise ValueError for hyper-parameters, each a number or a schedule, that are out of range by themselves."""
 
-    @abstractmethod
-    def _fallback(self, left: Left) -> None:
-        """Update with torch's operators what the core does not take."""
-
-    # The step.
-
-    def _update(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Do one update of every parameter that has a gradient.
-
-        Args:
-            closure: Reevaluates the model and returns the loss, as in torch.
-
-        Returns:
-            What ``closure`` returned, else None.
-
-        Raises:
-            RuntimeError: A gradient has another dtype, shape or device than its parameter.
-            ValueError: A hyper-parameter in a group is not a number. In both cases nothing has been changed.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        if torch.compiler.is_dynamo_compiling():
-            link.trace(self)
-            return loss
-        if not self.state and self._only_initialises():
-            return loss
-        plan = self._plan
-        left = plan.prepare(self.param_groups, self.state, self._unwritten)
-        if left is not None:
-            try:
-                with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
-                    self._fallback(left)
-                self._unwritten.difference_update(*(params for *_, params in left))
-            except BaseException:
-                plan.abandon()
-                raise
-        notices = plan.finish()
-        if notices:
-            notify(notices, self._noticed, plan)
-        return loss
-
-    _hooked_step = Optimizer.profile_hook_step(_update)
-
-    def step(self, *args: Any, **kwargs: Any) -> Any:
-        if (
-            self._optimizer_step_pre_hooks
-            or self._optimizer_step_post_hooks
-            or _global_optimizer_pre_hooks
-            or _global_optimizer_post_hooks
-            or link.is_profiled()
-        ):
-            return self._hooked_step(*args, **kwargs)
-        return self._update(*args, **kwargs)
-
-    # The signature and text of _update, without the type that functools.wraps would give: it does not bind self.
-    functools.update_wrapper(step, _update, assigned=("__doc__",), updated=())
-    # torch then leaves `step` as it is, instead of wrapping it in 15 us of hooks and record_function.
-    step.hooked = True  # type: ignore[attr-defined]
-
-    def _only_initialises(self) -> bool:
-        """Whether this step only has to create the state: nothing is counted, so the first update stays a first one."""
-        with_grad = groups.initialised(self.param_groups)
-        if with_grad:
-            link.allocate(self, with_grad)
-        return bool(with_grad)
-
-    @abstractmethod
-    def _create_state(self, with_grad: list[tuple[dict[str, Any], torch.Tensor]]) -> None:
-        """Allocate zeroed state for the parameters, which the first update does not read."""
-
     # Groups and schedules.
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; ``lr`` (and what else may be scheduled) takes a schedule, a group's own float is constant."""
         if isinstance(param_group, dict):
-            groups.prepare(param_group, self.defaults, self.scheduled, self._check_group)
+            recipe.normalise(param_group)
+            groups.prepare(param_group, self.defaults, self.all_scheduled, self._check_group)
             if self.param_groups:
                 param_group["step_count"] = self.step_count
                 param_group["held_steps"] = 0
         super().add_param_group(param_group)
-        groups.mirror(self.param_groups[-1], self.scheduled)
+        try:
+            recipe.check_params(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
+        groups.mirror(self.param_groups[-1], self.all_scheduled)
         self._forget_plan()
 
     @property
@@ -146,12 +83,12 @@ class ScheduledOptimizer(link.TraceableOptimizer):
 
     @step_count.setter
     def step_count(self, count: int) -> None:
-        groups.check_step(self.param_groups, self.scheduled, count)
+        groups.check_step(self.param_groups, self.all_scheduled, count)
         self.sync()  # what has been replayed is not added later
         for group in self.param_groups:
             group["step_count"] = count
             group["held_steps"] = 0
-            groups.mirror(group, self.scheduled)
+            groups.mirror(group, self.all_scheduled)
         self._forget_plan()
 
     def sync(self) -> None:
@@ -161,7 +98,7 @@ class ScheduledOptimizer(link.TraceableOptimizer):
         ``state_dict()``, ``set_schedule()`` and ``report()`` call this; code that reads or writes ``param_groups``
         between replays calls it itself. Waits for the GPUs, unless no graph recorded a step or one is being captured.
         """
-        if self._plan.recorded():
+        if self._plan.may_differ():
             self._plan.sync(self.param_groups, self.state, self._unwritten)
             notify(self._plan.tell(self.param_groups, self.state, self._unwritten), self._noticed, self._plan)
 
@@ -177,8 +114,10 @@ class ScheduledOptimizer(link.TraceableOptimizer):
             ValueError: A value that the rule does not take. Nothing has been changed.
         """
         for name in values:
-            if name not in self.scheduled:
-                raise TypeError(f"Not a scheduled hyper-parameter: {name!r}. Use one of {', '.join(self.scheduled)}.")
+            if name not in self.all_scheduled:
+                raise TypeError(
+                    f"Not a scheduled hyper-parameter: {name!r}. Use one of {', '.join(self.all_scheduled)}."
+                )
         self.sync()
         targets = range(len(self.param_groups)) if group is None else [group]
         self._install({index: groups.replaced(self.param_groups[index], values) for index in targets})
@@ -187,7 +126,7 @@ class ScheduledOptimizer(link.TraceableOptimizer):
         """Give groups other entries, all or none."""
         for entries in changed.values():
             self._check_group(entries)
-            groups.mirror(entries, self.scheduled)
+            groups.mirror(entries, self.all_scheduled)
         for index, entries in changed.items():
             self.param_groups[index].update(entries)
         self._forget_plan()
@@ -243,28 +182,35 @@ class ScheduledOptimizer(link.TraceableOptimizer):
             ValueError: The state does not fit. Nothing has been changed.
         """
         self.sync()
+        if self._averaged_now:
+            raise RuntimeError("load_state_dict() while the averages stand in for the weights. Leave averaged() first.")
         self._keep_schedule, self._replaced = keep_schedule, []
         try:
-            super().load_state_dict(state_dict)
+            with loading.seen(self) as self._loading:
+                super().load_state_dict(state_dict)
         finally:
-            self._keep_schedule = False
+            self._keep_schedule, self._loading = False, []
         if self._replaced:
             warn_replaced(self._replaced)
 
     def __getstate__(self) -> dict[str, Any]:
         self.sync()
         groups.note_unwritten(self.param_groups, self._unwritten)
-        return {**super().__getstate__(), "_noticed": self._noticed}
+        return {**super().__getstate__(), "_noticed": self._noticed, "_initialised": self._initialised}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "param_groups" in state:
             groups.check_state(state["param_groups"], state["state"])
             known = self.__dict__.get("param_groups")
             keep = self.__dict__.get("_keep_schedule", False)
-            self._replaced = groups.adopt(state["param_groups"], known, self.scheduled, keep=keep)
+            self._replaced = groups.adopt(state["param_groups"], known, self.all_scheduled, keep=keep)
             for group in state["param_groups"] if known is not None else ():  # a copy stays what it is
-                self._check_numbers({**group, **groups.followed(group, self.scheduled)})
-                groups.mirror(group, self.scheduled)
+                recipe.normalise(group)
+                self._check_numbers({**group, **groups.followed(group, self.all_scheduled)})
+                recipe.check_params(group)
+                groups.mirror(group, self.all_scheduled)
+            for saved in self.__dict__.get("_loading", ()):
+                loading.keep_dtypes(state, saved)
             self._unwritten = groups.unwritten(state["param_groups"], state["state"])
             if known is not None and self._plan.recorded():
                 left = groups.keep_in_place(self.state, state["state"])
@@ -272,8 +218,9 @@ class ScheduledOptimizer(link.TraceableOptimizer):
         self.__dict__.setdefault("_noticed", set())
         self.__dict__.setdefault("_keep_schedule", False)
         self.__dict__.setdefault("_replaced", [])
+        self.__dict__.setdefault("_loading", [])
         hooks_are_new = "_optimizer_state_dict_post_hooks" not in self.__dict__
-        super().__setstate__(state)
+        super().__setstate__({"_initialised": False, **state})
         if hooks_are_new:
             self._register_packing()
         self._forget_plan()
@@ -295,4 +242,4 @@ class ScheduledOptimizer(link.TraceableOptimizer):
 
 def _pack_schedules(optimizer: Optimizer, state: dict[str, Any]) -> None:
     for group in state["param_groups"]:
-        groups.pack(group, cast(ScheduledOptimizer, optimizer).scheduled)
+        groups.pack(group, cast(ScheduledOptimizer, optimizer).all_scheduled)

@@ -36,11 +36,11 @@ constexpr int64_t kUpdates = 7;
 
 inline std::vector<GroupCase<base::sgd::Rule>> groups_of(base::sgd::Rule, const Schedules& all) {
   const Program *rate = &all.rate, *momentum = &all.momentum, *decay = &all.decay;
-  return {{{0.1, 0.9, 0.0, 0.01, true, false}, {}, 1.0, 0, false, kUpdates},
-          {{0.1, 0.0, 0.0, 0.0, false, false}, {rate}, 0.5, 2, false, kUpdates},
-          {{0.1, 0.0, 0.3, 0.02, false, true}, {rate, momentum, decay}, 1.0, 0, false, kUpdates},
-          {{0.2, 0.8, 0.0, 0.0, false, true}, {rate, nullptr, decay}, 1.0, 3, true, kUpdates},
-          {{0.0, 0.7, 0.5, 0.0, false, false}, {}, 1.0, 0, false, kUpdates}};
+  return {{{0.1, 0.9, 0.0, 0.01, true, false, false}, {}, 1.0, 0, false, kUpdates},
+          {{0.1, 0.0, 0.0, 0.0, false, false, false}, {rate}, 0.5, 2, false, kUpdates},
+          {{0.1, 0.0, 0.3, 0.02, false, true, false}, {rate, momentum, decay}, 1.0, 0, false, kUpdates},
+          {{0.2, 0.8, 0.0, 0.0, false, true, true}, {rate, nullptr, decay}, 1.0, 3, true, kUpdates},
+          {{0.0, 0.7, 0.5, 0.0, false, false, false}, {}, 1.0, 0, false, kUpdates}};
 }
 
 inline std::vector<GroupCase<base::adam::Rule>> groups_of(base::adam::Rule, const Schedules& all) {

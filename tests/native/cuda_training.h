@@ -129,10 +129,18 @@ class Training {
     for (const Tensor<Rule>& tensor : tensors_) CHECK(tensor.agrees());
     CHECK(std::strcmp(standin_damage(), "") == 0 && standin_contexts() == 0);
   }
-  // What the device says of each tensor's updates.
-  void check_updates(const Progress& progress) const {
+  std::vector<int64_t> updates() const {
+    std::vector<int64_t> all;
+    for (const Tensor<Rule>& tensor : tensors_) all.push_back(tensor.updates());
+    return all;
+  }
+  // What the device says of each tensor's updates, where they are others than the host knew.
+  void check_updates(const Progress& progress, const std::vector<int64_t>& known) const {
     CHECK(progress.updates_of.size() == tensors_.size());
-    for (std::size_t i = 0; i < tensors_.size(); ++i) CHECK(progress.updates_of[i] == tensors_[i].updates());
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      const int64_t updates = tensors_[i].updates();
+      CHECK(progress.updates_of[i] == (updates == known[i] ? kSomeUpdates : updates));
+    }
   }
   // Its next update is a first one, as with state of another training.
   void forget_updates(std::size_t i) { tensors_[i].forget_updates(); }
@@ -146,7 +154,8 @@ class Training {
                          group.lr_scale,
                          group.clock,
                          group.held,
-                         Rule::kCounts ? group.updates : kSomeUpdates};
+                         Rule::kCounts ? group.updates : kSomeUpdates,
+                         group.updates};
     std::copy(std::begin(group.follows), std::end(group.follows), setting.follows);
     return setting;
   }
@@ -159,7 +168,7 @@ class Training {
     for (int k = 0; k < Rule::kStates; ++k) {
       span.state[k] = group_of(tensor).may_need(k) ? tensor.state(k) : nullptr;
     }
-    step_.add({0, tensor.group(), 0, tensor.dtype(), span}, static_cast<int32_t>(i), repeated, false);
+    step_.add({0, tensor.group(), 0, tensor.dtype(), -1, span}, nullptr, static_cast<int32_t>(i), repeated, false);
   }
 
   Program rate_ = falling();

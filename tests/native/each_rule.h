@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,18 @@ const std::vector<double Rule::Hyper::*>& scheduled_of() {
   return members.all;
 }
 
+// Nothing around the rule's update.
+inline fastlr::Recipe no_recipe() {
+  fastlr::Recipe recipe{};
+  recipe.ema_decay = -1.0;
+  recipe.max_grad_norm = recipe.max_grad_value = std::numeric_limits<double>::infinity();
+  return recipe;
+}
+
 template <class Rule>
-fastlr::HyperBytes bytes_of(const typename Rule::Hyper& hyper) {
+fastlr::HyperBytes bytes_of(const typename Rule::Hyper& hyper, const fastlr::Recipe& recipe = no_recipe()) {
   fastlr::HyperBytes bytes{};
+  bytes.recipe = recipe;
   std::memcpy(bytes.bytes, &hyper, sizeof hyper);
   return bytes;
 }

@@ -28,10 +28,14 @@ inline Kernels product_kernels(bool long_arguments) {
     for (const char* part : {"float32", "bfloat16", "mixed"}) {
       all.emplace_back(prefix + part, step);
     }
+    all.emplace_back(prefix + "recipe", long_arguments ? sizeof(RecipeArguments<kStates, kLongArguments>)
+                                                       : sizeof(RecipeArguments<kStates, kShortArguments>));
     all.emplace_back(prefix + "prepare", sizeof(PrepareArguments));
   });
   all.emplace_back("fastlr_evaluate", long_arguments ? sizeof(EvaluateArguments<kLongPrograms>)
                                                      : sizeof(EvaluateArguments<kShortPrograms>));
+  all.emplace_back("fastlr_norm",
+                   long_arguments ? sizeof(NormArguments<kLongArguments>) : sizeof(NormArguments<kShortArguments>));
   return all;
 }
 

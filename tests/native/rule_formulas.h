@@ -19,10 +19,19 @@ struct Element {
   double state[fastlr::kMaxStates];
 };
 
+// What a rule makes of the gradient, with the decay that it adds; the other kind goes to the parameter.
+template <class Hyper>
+double decayed(const Hyper& h, Element& e) {
+  const double x = h.maximize ? -e.grad : e.grad;
+  if (!h.decoupled) return x + h.weight_decay * e.param;
+  e.param *= 1 - h.lr * h.weight_decay;
+  return x;
+}
+
 // Updates `e`. Returns what the roundings of its members are relative to.
 inline double update(const Sgd::Hyper& h, int64_t updates, Element& e) {
   const double before = 1 + std::fabs(e.param) + std::fabs(e.grad);
-  const double x = (h.maximize ? -e.grad : e.grad) + h.weight_decay * e.param;
+  const double x = decayed(h, e);
   double& buffer = e.state[0];
   if (h.momentum != 0) buffer = updates == 0 ? x : h.momentum * buffer + (1 - h.dampening) * x;
   e.param -= h.lr * (h.momentum == 0 ? x : h.nesterov ? x + h.momentum * buffer : buffer);
@@ -31,12 +40,7 @@ inline double update(const Sgd::Hyper& h, int64_t updates, Element& e) {
 
 inline double update(const Adam::Hyper& h, int64_t updates, Element& e) {
   const double n = static_cast<double>(updates) + 1;
-  double x = h.maximize ? -e.grad : e.grad;
-  if (h.decoupled) {
-    e.param *= 1 - h.lr * h.weight_decay;
-  } else {
-    x += h.weight_decay * e.param;
-  }
+  const double x = decayed(h, e);
   const double size = std::fabs(x) + std::fabs(e.state[0]);
   e.state[0] = h.beta1 * e.state[0] + (1 - h.beta1) * x;
   e.state[1] = h.beta2 * e.state[1] + (1 - h.beta2) * x * x;
@@ -61,10 +65,10 @@ inline double update(const Lion::Hyper& h, int64_t, Element& e) {
 
 inline std::vector<Sgd::Hyper> cases_of(Sgd) {
   std::vector<Sgd::Hyper> all;
-  for (int flags = 0; flags < 32; ++flags) {
+  for (int flags = 0; flags < 64; ++flags) {
     const double momentum = (flags & 1) != 0 ? 0.9 : 0.0, dampening = (flags & 2) != 0 ? 0.3 : 0.0;
     const double decay = (flags & 4) != 0 ? 0.01 : 0.0;
-    all.push_back({0.1, momentum, dampening, decay, (flags & 8) != 0, (flags & 16) != 0});
+    all.push_back({0.1, momentum, dampening, decay, (flags & 8) != 0, (flags & 16) != 0, (flags & 32) != 0});
   }
   return all;
 }

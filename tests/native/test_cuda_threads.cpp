@@ -151,9 +151,22 @@ void without_a_fence() {
   });
 }
 
+// The last block adds up what the others have written, but nothing says that their sums have arrived.
+void sums_without_a_fence() {
+  unsigned ticket = 0;
+  double sums[8] = {};
+  launch({8, 1, 1}, 4, kOrders[2], [&] {
+    if (threadIdx.x == 0) sums[blockIdx.x] = 1.0;
+    __syncthreads();
+    if (threadIdx.x != 0 || atomicAdd(&ticket, 1u) != gridDim.x - 1) return;
+    for (double& each : sums) read(each);
+  });
+}
+
 const std::map<std::string, void (*)()> kMistakes = {{"without_a_barrier", without_a_barrier},
                                                      {"with_one_barrier_of_two", with_one_barrier_of_two},
-                                                     {"without_a_fence", without_a_fence}};
+                                                     {"without_a_fence", without_a_fence},
+                                                     {"sums_without_a_fence", sums_without_a_fence}};
 
 }  // namespace
 

@@ -36,20 +36,6 @@ Memory updated(const Kernels& table, const typename Rule::Hyper& hyper, DType dt
   return memory;
 }
 
-double element(const std::vector<char>& bytes, DType dtype, int64_t i) {
-  if (dtype == DType::float64) return reinterpret_cast<const double*>(bytes.data())[i];
-  if (dtype == DType::float32) return reinterpret_cast<const float*>(bytes.data())[i];
-  const uint16_t bits = reinterpret_cast<const uint16_t*>(bytes.data())[i];
-  const int exponent_bits = dtype == DType::bfloat16 ? 8 : 5;
-  const int fraction_bits = 15 - exponent_bits;
-  const int exponent = (bits & 0x7fff) >> fraction_bits;
-  const int fraction = bits & ((1 << fraction_bits) - 1);
-  const int bias = (1 << (exponent_bits - 1)) - 1;
-  const double magnitude = exponent == 0 ? std::ldexp(fraction, 1 - bias - fraction_bits)
-                                         : std::ldexp((1 << fraction_bits) + fraction, exponent - bias - fraction_bits);
-  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
-}
-
 // To within the roundings of the type.
 template <class Rule>
 void compare_with_formula(const typename Rule::Hyper& hyper, DType dtype, const Memory& before, const Memory& after,
@@ -173,15 +159,16 @@ void parts_cover_each_element_once() {
   for (int round = 0; round < 200; ++round) {
     std::vector<std::vector<float>> tensors;
     Plan plan(rules().front());
-    plan.add_group(HyperBytes{});
+    plan.add_group(HyperBytes{}, 0);
     for (int i = 0; i < 9; ++i) tensors.emplace_back(random_bits() % (round % 3 == 0 ? 3 : 700), 0.0f);
     for (std::vector<float>& t : tensors) {
-      plan.add(DType::float32, Span{t.data(), t.data(), {t.data()}, static_cast<int64_t>(t.size()), 0, false});
+      plan.add(DType::float32, Span{t.data(), t.data(), {t.data()}, static_cast<int64_t>(t.size()), 0, false}, nullptr);
     }
     const int64_t chunk = 1 + static_cast<int64_t>(random_bits() % 500);
     for (int64_t begin = 0; begin < plan.elements(); begin += chunk) {
-      plan.visit(begin, std::min(begin + chunk, plan.elements()), [](const Task&, const Span& part) {
+      plan.visit(begin, std::min(begin + chunk, plan.elements()), [](const Task& task, const Span& part, int64_t at) {
         CHECK(part.state[0] == part.param && part.state[1] == nullptr);
+        CHECK(part.param == static_cast<float*>(task.span.param) + at);
         for (int64_t i = 0; i < part.size; ++i) static_cast<float*>(part.param)[i] += 1.0f;
       });
     }
@@ -206,8 +193,8 @@ void plans_agree_with_single_updates() {
     const auto& hyper = hypers[i / 6];
     const auto dtype = static_cast<DType>(i % kDTypeCount);
     expected.push_back(updated<Rule>(kernels(), hyper, dtype, memories[i], 0, counts[i]));
-    if (i % 6 == 0) plan.add_group(bytes_of<Rule>(hyper));
-    plan.add(dtype, whole(memories[i], dtype, counts[i]));
+    if (i % 6 == 0) plan.add_group(bytes_of<Rule>(hyper), 0);
+    plan.add(dtype, whole(memories[i], dtype, counts[i]), nullptr);
   }
   run(plan, 1);
   for (std::size_t i = 0; i < memories.size(); ++i) {
@@ -223,8 +210,8 @@ void any_number_of_threads() {
     std::vector<Memory> memories;
     for (const int64_t size : {100003, 200004}) memories.push_back(random_memory<Rule>(DType::float32, size, 5));
     Plan plan(info_of(Rule()));
-    plan.add_group(bytes_of<Rule>(formulas::cases_of(Rule()).back()));
-    for (Memory& memory : memories) plan.add(DType::float32, whole(memory, DType::float32, 5));
+    plan.add_group(bytes_of<Rule>(formulas::cases_of(Rule()).back()), 0);
+    for (Memory& memory : memories) plan.add(DType::float32, whole(memory, DType::float32, 5), nullptr);
     run(plan, threads);
     if (threads == 1) expected = memories;
     for (std::size_t i = 0; i < memories.size(); ++i) {

@@ -51,6 +51,7 @@ def _integers() -> dict[str, tuple[str, str, Conversion]]:
 CONVERSIONS: dict[str, tuple[str, str, Any]] = _integers() | {
     "cvt.rzi.u64.f64": ("u64", "f64", _whole_u64),
     "cvt.rn.f32.f64": ("f32", "f64", _to("f32")),
+    "cvt.f64.f32": ("f64", "f32", _to("f64")),
     "cvt.f32.f16": ("f32", "f16", _float_from_half),
     "cvt.rn.f16.f32": ("f16", "f32", _half_from_float),
     "cvt.rn.bf16.f32": ("bf16", "f32", _bfloat_from_float),

@@ -104,6 +104,7 @@ def _bit_operations() -> dict[str, Operation]:
     for kind in _BITS:
         table[f"shl.{kind}"] = (kind, (kind, "u32"), _left)
         table[f"shr.{kind}"] = (kind, (kind, "u32"), _right)
+        table |= {f"setp.{name}.{kind}": ("pred", (kind, kind), COMPARISONS[name]) for name in ("eq", "ne")}
     for kind in (*_INTEGERS, *_BITS, "f32", "f64"):
         table[f"selp.{kind}"] = (kind, (kind, kind, "pred"), lambda a, b, p: np.where(p, a, b))
     return table

@@ -13,6 +13,9 @@ constexpr bool kLong = FASTLR_ARGUMENT_BYTES == ::fastlr::cuda::kLongArguments;
 namespace cuda {
 template <class Rule>
 using Step = const ::fastlr::cuda::StepArguments<Rule::kStates, FASTLR_ARGUMENT_BYTES>&;
+template <class Rule>
+using RecipeStep = const ::fastlr::cuda::RecipeArguments<Rule::kStates, FASTLR_ARGUMENT_BYTES>&;
+using Norm = const ::fastlr::cuda::NormArguments<FASTLR_ARGUMENT_BYTES>&;
 using Evaluate =
     const ::fastlr::cuda::EvaluateArguments<kLong ? ::fastlr::cuda::kLongPrograms : ::fastlr::cuda::kShortPrograms>&;
 }  // namespace cuda
@@ -29,18 +32,44 @@ namespace {
 
 using Seen = std::function<void(const void*)>;
 
-template <int32_t states, int32_t bytes>
-void visit(const fastlr::cuda::StepArguments<states, bytes>& arguments, const Seen& seen) {
-  // Empty tensors have no address, and what an update does not write has none.
-  const auto seen_if_any = [&](const void* address) {
-    if (address != nullptr) seen(address);
-  };
+// Empty tensors have no address, and what an update does not write has none.
+void visit_if_any(const void* address, const Seen& seen) {
+  if (address != nullptr) seen(address);
+}
+
+template <class Arguments>
+void visit_tensors(const Arguments& arguments, const Seen& seen) {
   seen(arguments.state);
   for (int32_t i = 0; i < arguments.tensors; ++i) {
-    seen_if_any(arguments.param[i]);
-    seen_if_any(arguments.grad[i]);
-    for (const auto& buffer : arguments.buffer) seen_if_any(buffer[i]);
+    visit_if_any(arguments.param[i], seen);
+    visit_if_any(arguments.grad[i], seen);
+    for (const auto& buffer : arguments.buffer) visit_if_any(buffer[i], seen);
   }
+}
+
+template <int32_t states, int32_t bytes>
+void visit(const fastlr::cuda::StepArguments<states, bytes>& arguments, const Seen& seen) {
+  visit_tensors(arguments, seen);
+}
+
+template <int32_t states, int32_t bytes>
+void visit(const fastlr::cuda::RecipeArguments<states, bytes>& arguments, const Seen& seen) {
+  visit_tensors(arguments, seen);
+  visit_if_any(arguments.grad_scale, seen);
+  visit_if_any(arguments.found_inf, seen);
+  for (int32_t i = 0; i < arguments.tensors; ++i) {
+    visit_if_any(arguments.master[i], seen);
+    visit_if_any(arguments.average[i], seen);
+  }
+}
+
+template <int32_t bytes>
+void visit(const fastlr::cuda::NormArguments<bytes>& arguments, const Seen& seen) {
+  seen(arguments.state);
+  seen(arguments.sums);
+  visit_if_any(arguments.grad_scale, seen);
+  visit_if_any(arguments.found_inf, seen);
+  for (int32_t i = 0; i < arguments.tensors; ++i) visit_if_any(arguments.grad[i], seen);
 }
 
 void visit(const fastlr::cuda::PrepareArguments& arguments, const Seen& seen) {
@@ -75,10 +104,11 @@ struct Erased<function> {
   STANDIN_KERNEL(fastlr_##rule##_float32, 256)  \
   STANDIN_KERNEL(fastlr_##rule##_bfloat16, 256) \
   STANDIN_KERNEL(fastlr_##rule##_mixed, 256)    \
+  STANDIN_KERNEL(fastlr_##rule##_recipe, 256)   \
   STANDIN_KERNEL(fastlr_##rule##_prepare, 256)
 
 const std::vector<standin::Kernel>& STANDIN_VARIANT(kernels)() {
-  static const std::vector<standin::Kernel> all = {FASTLR_RULES(STANDIN_KERNELS_OF)
-                                                       STANDIN_KERNEL(fastlr_evaluate, 128)};
+  static const std::vector<standin::Kernel> all = {FASTLR_RULES(STANDIN_KERNELS_OF) STANDIN_KERNEL(fastlr_evaluate, 128)
+                                                       STANDIN_KERNEL(fastlr_norm, 256)};
   return all;
 }
