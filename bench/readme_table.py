@@ -57,6 +57,17 @@ def tables(name: str, cases: list[dict[str, Any]]) -> str:
     return f"{steps_table(name, steps)}\n\n{training_table(name, training)}\n"
 
 
+def recipe_table(record: dict[str, Any]) -> str:
+    """Each part of a training recipe, on both lists of shapes."""
+    cells: dict[str, list[str]] = {}
+    for case in record["cases"]:
+        ours, theirs = case["rows"][0], case["rows"][-1]
+        part = cells.setdefault(case["description"].rsplit(" (", 1)[0], [])
+        part += [f"{ours['times']['update']['median']:.0f}", f"{theirs['ratio']['median']:.2f}"]
+    header = ["update", "25.5 M in 161 tensors: fastlr, us", "torch", "1000 tensors of 1: fastlr, us", "torch"]
+    return table(header, [[part, *found] for part, found in cells.items()])
+
+
 def batch_figure(batch: dict[str, Any], options: str) -> str:
     sides = batch["sides"]
     theirs = ", ".join(f"{name} {sides[name]['ratio']['median']:.1f}" for name in ("optax", "NumPy"))
@@ -103,7 +114,8 @@ def section() -> str:
     """The tables, the single figures, and the machine that they come from."""
     bench, adamw, scalar, importing = read("bench", "adamw", "schedule_scalar", "import_time")
     facts = bench["machine"]
-    batch, narrow = read("schedule_batch", "schedule_batch_50000")
+    batch, narrow, recipe = read("schedule_batch", "schedule_batch_50000", "recipe")
+    whole = recipe["machine"]
     batches = (
         f"- 1024 mixed schedules at 100 000 steps: {batch_figure(batch, '')}.\n"
         f"- The same in rows of 50 000 steps, so that NumPy's temporaries stay in the cache: "
@@ -115,7 +127,11 @@ def section() -> str:
         f"\n\n{tables('fastlr.SGD', bench['cases'])}"
         f"\n`fastlr bench --optimizer adamw`, threads: {adamw['machine']['threads']}, load "
         f"{adamw['machine']['load']} before the run:\n"
-        f"\n{tables('fastlr.AdamW', adamw['cases'])}\n{single_figures(scalar, importing)}{batches}"
+        f"\n{tables('fastlr.AdamW', adamw['cases'])}\n"
+        f"`python bench/recipe.py`, an update of `fastlr.SGD` beside torch's calls one after another, on "
+        f"{whole['cpu']}, {whole['cores']} cores, {whole['threads']} threads, load {whole['load']} before the run:\n\n"
+        f"{recipe_table(recipe)}\n\n"
+        f"{single_figures(scalar, importing)}{batches}"
     )
 
 
