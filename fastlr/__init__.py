@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from fastlr import compat
     from fastlr._param_groups import param_groups
     from fastlr.convert import from_torch
+    from fastlr.finder import find_lr
     from fastlr.integrations import lightning
     from fastlr.pictures import plot
     from fastlr.schedules import ReduceOnPlateau, warmup_cosine
+    from fastlr.sweeping import sweep
 
 __version__ = "0.1.0"
 
@@ -25,9 +27,11 @@ __getattr__ = _lazy.attach(
         "_param_groups": "param_groups",
         "compat": "",
         "convert": "from_torch",
+        "finder": "find_lr",
         "integrations": "lightning",
         "pictures": "plot",
         "schedules": "ReduceOnPlateau warmup_cosine",
+        "sweeping": "sweep",
     },
 )
 
@@ -41,12 +45,14 @@ __all__ = [
     "__version__",
     "compat",
     "evaluate",
+    "find_lr",
     "from_torch",
     "lightning",
     "param_groups",
     "plot",
     "schedules",
     "steps_per_epoch",
+    "sweep",
     "warmup_cosine",
 ]
 

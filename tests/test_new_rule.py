@@ -174,6 +174,7 @@ def test_the_checks_notice_another_arithmetic(tree: Tree) -> None:
         "check_a_checkpoint_in_the_middle_changes_nothing",
         "check_compiled_steps",
         "check_distributed_tensors",
+        "check_masters_and_the_dtype_of_the_state",
         "check_refusals_change_nothing",
     }
 

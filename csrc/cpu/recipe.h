@@ -15,7 +15,7 @@
 namespace fastlr {
 namespace FASTLR_ARCH {
 
-constexpr int32_t kRecipeBlock = 512;
+constexpr int32_t kRecipeBlock = 256;
 
 template <class T>
 constexpr bool kIsBFloat16 = false;

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -37,7 +39,23 @@ class Updates:
             if own is not None and (skipped is None or not bool(skipped)) and not _only_initialises(optimizer):
                 own.count += 1
 
+        after.counts_updates = True  # type: ignore[attr-defined]
         weakref.finalize(self, stepping.register_step_post_hook(after).remove)
+
+
+@contextmanager
+def uncounted(optimizer: Optimizer) -> Iterator[None]:
+    """A block whose updates no `Updates` counts, as they are undone."""
+    hooks: dict[int, Any] = getattr(unwrapped(optimizer), "_optimizer_step_post_hooks", {})
+    before = dict(hooks)
+    try:
+        for number, hook in before.items():
+            if getattr(hook, "counts_updates", False):
+                del hooks[number]
+        yield
+    finally:
+        hooks.clear()
+        hooks.update(before)
 
 
 def unwrapped(optimizer: Optimizer) -> Optimizer:

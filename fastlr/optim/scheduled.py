@@ -229,6 +229,11 @@ class ScheduledOptimizer(Averages, SteppingOptimizer):
         # As a hook, and the first, so that the callers' hooks see plain values already.
         self.register_state_dict_post_hook(_pack_schedules)
 
+    def _begin_anew(self) -> None:
+        """Step by a plan of its own from here on; whoever has kept the attributes can put the present one back."""
+        del self._plan
+        self._forget_plan()
+
     def _forget_plan(self) -> None:
         """Groups or state are other ones now; captured graphs learn of it at once."""
         if "_plan" not in self.__dict__:
