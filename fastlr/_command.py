@@ -1,5 +1,6 @@
-"""What the subcommands share: one kind of failure, tables, JSON files and packages that are optional."""
+"""What the subcommands share: one kind of failure, numbers, tables, JSON files and packages that are optional."""
 
+import argparse
 import importlib
 import json
 from collections.abc import Sequence
@@ -10,6 +11,13 @@ from typing import Any
 
 class CommandError(Exception):
     """A failure whose message is all that the user needs to see; the command ends with exit status 1."""
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 1, as an argparse type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"not a positive whole number: {text!r}. Give 1 or more")
+    return int(text)
 
 
 def optional_module(module: str, distribution: str) -> ModuleType:

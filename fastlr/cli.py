@@ -1,6 +1,6 @@
-"""The command line: ``fastlr plot``, ``fastlr eval``, ``fastlr info``, ``fastlr demo`` and ``fastlr bench``.
+"""The command line: ``fastlr plot``, ``eval``, ``find``, ``sweep``, ``info``, ``demo`` and ``bench``.
 
-Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 3 a search found no rate, 130 interrupted.
 """
 
 import argparse
@@ -11,9 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
-from fastlr._command import CommandError
+from fastlr._command import CommandError, whole
 from fastlr._info import info, info_text
 from fastlr._schedule_commands import close_quietly, picture_file, run_eval, run_plot, steps_range
+from fastlr._search_commands import add_search_commands
 from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, RULES, bench
 from fastlr.benchmarks.cuda import CUDA_CASES, CUDA_FULL, CUDA_PEERS, CUDA_QUICK, DTYPES, bench_cuda
 from fastlr.demo import demo
@@ -22,18 +23,12 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXPRESSION = "such as 'Warmup(.1, 500) >> Cosine(.1, 0, 9500)', a schedule's JSON, or @FILE with either"
 
 
-def whole(text: str) -> int:
-    """A whole number of at least 1, as an argparse type."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"not a positive whole number: {text!r}. Give 1 or more")
-    return int(text)
-
-
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="fastlr", description="Learning-rate schedules evaluated inside the optimizer.")
     top.add_argument("--version", action="version", version=f"fastlr {version('torch-fastlr')}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_schedule_commands(commands)
+    add_search_commands(commands)
     demo_parser = commands.add_parser(
         "demo",
         help="train a small network with fastlr.SGD beside torch.optim.SGD",

@@ -14,6 +14,7 @@ from fastlr.finder import arguments, driving
 from fastlr.finder.curve import Curve
 from fastlr.finder.result import RangeTest
 from fastlr.finder.run import Training, run_restored
+from fastlr.finder.smoothing import Array
 from fastlr.finder.suggestions import Suggestion
 from fastlr.searching.batches import device_of
 
@@ -38,6 +39,7 @@ def find_lr(
     stop: float | None = 4.0,
     repeats: int = 1,
     seed: int | None = None,
+    progress: Callable[[int, float, float], object] | None = None,
 ) -> RangeTest:
     r"""Train for some updates with a rate that grows from `low` to `high`, and read a learning rate off the losses.
 
@@ -70,6 +72,8 @@ def find_lr(
             `docs/finding.md`). None: only when the loss is not finite.
         repeats: Runs from the same start with other random numbers; the suggestions then have a spread.
         seed: Where the random numbers of the first run begin. None: where they are now.
+        progress: ``progress(done, rate, loss)``, called after each update, of ``steps * repeats`` at most, with its
+            rate and the loss after it. An exception from it ends the test as any other does.
 
     Returns:
         A `RangeTest`: ``lr``, ``reason``, ``suggest(method)``, ``rates``, ``losses``, ``plot()``, ``to_json()``.
@@ -102,10 +106,20 @@ def find_lr(
         device=device_of(model) if device is None else torch.device(device),
     )
     arguments.check_mixed_precision(training)
-    runs = [run_restored(training, modules, rates, stop, one) for one in _seeds(seed, repeats)]
+    runs = []
+    for index, one in enumerate(_seeds(seed, repeats)):
+        tell = _telling(progress, rates, index * steps)
+        runs.append(run_restored(training, modules, rates, stop, one, tell))
     curves = [Curve(rates[: len(ran.losses)], np.array(ran.losses), ran.start, ran.stopped, smoothing) for ran in runs]
     restarts = tuple(ran.restarts for ran in runs)
     return RangeTest(rates, tuple(curves), restarts, tuple(driving.ratios(training.optimizer)))
+
+
+def _telling(progress: Callable[[int, float, float], object] | None, rates: Array, before: int) -> Any:
+    """What hears of a run's losses by their places in it."""
+    if progress is None:
+        return lambda place, loss: None
+    return lambda place, loss: progress(before + place + 1, float(rates[place]), loss)
 
 
 def _seeds(first: int | None, count: int) -> list[int | None]:

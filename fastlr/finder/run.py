@@ -74,9 +74,14 @@ def checked(loss: Any) -> Tensor:
 
 
 def run_restored(
-    training: Training, modules: list[torch.nn.Module], rates: Array, limit: float | None, seed: int | None
+    training: Training,
+    modules: list[torch.nn.Module],
+    rates: Array,
+    limit: float | None,
+    seed: int | None,
+    tell: Callable[[int, float], object],
 ) -> Ran:
-    """A range test after which everything is as before."""
+    """A range test after which everything is as before. `tell` hears of each loss as it is known."""
     scaler, loader = training.scaler, training.loader
     with restored(*modules, optimizer=training.optimizer, scaler=scaler, loader=loader) as randomness:
         if seed is not None:
@@ -84,11 +89,11 @@ def run_restored(
         if not training.model.training:
             training.model.train()
         with torch.inference_mode(False), torch.enable_grad():
-            return run(training, rates, limit)
+            return run(training, rates, limit, tell)
 
 
-def run(training: Training, rates: Array, limit: float | None) -> Ran:
-    """Train at one rate after another until the loss diverges.
+def run(training: Training, rates: Array, limit: float | None, tell: Callable[[int, float], object]) -> Ran:
+    """Train at one rate after another until the loss diverges; `tell` hears of the place and the loss of each.
 
     Raises ValueError for a loss that is not finite before any update.
     """
@@ -98,8 +103,9 @@ def run(training: Training, rates: Array, limit: float | None) -> Ran:
     if not math.isfinite(start):
         raise ValueError(f"The loss is not finite before any update: {start}. Look at the model and its inputs.")
     watch, losses, stopped = Watch(start, limit), [], None
-    for loss in values:
+    for place, loss in enumerate(values):
         losses.append(loss)
+        tell(place, loss)
         stopped = watch.diverged(loss)
         if stopped is not None:
             break

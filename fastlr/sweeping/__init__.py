@@ -40,6 +40,7 @@ def sweep(
     chunk: int | None = None,
     seed: int | None = None,
     confidence: float = 0.9,
+    progress: Callable[[int, Rate, float], object] | None = None,
     **options: Any,
 ) -> Sweep:
     """Train copies of a model side by side, one for each learning rate, and say which rate is best.
@@ -68,6 +69,8 @@ def sweep(
         chunk: How many replicas run through the model at once; by default as many as memory allows.
         seed: Where all random numbers start; None: where they are.
         confidence: The part of the resampled means that intervals hold.
+        progress: ``progress(done, entry, loss)``, called after updates with the number done and the entry whose loss is
+            the lowest at the time; on a GPU with losses of some steps ago.
         **options: Of the optimizer: ``momentum``, ``weight_decay``, ``betas``, ``max_grad_norm``, ``ema_decay`` ...
 
     Returns:
@@ -99,6 +102,7 @@ def sweep(
         engine=engine,
         chunk=chunk,
         confidence=confidence,
+        progress=progress,
     )
     modules = [loss_fn] if isinstance(loss_fn, torch.nn.Module) else []
     with ExitStack() as stack:

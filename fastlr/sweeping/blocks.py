@@ -40,6 +40,7 @@ class BlockedTraining(Training):
             self._block(batches, done, end)
             done = end
             self._after(done)
+            self._tell(done)
         return self.record
 
     def _end(self, done: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,7 @@ class Settings:
     engine: str
     chunk: int | None
     confidence: float
+    progress: Callable[[int, Rate, float], object] | None
 
     def optimizer(self, params: list[list[torch.Tensor]], *, zeroes: bool) -> ScheduledOptimizer:
         """One group for each replica. With clipping by norm a step may have to be done again: it zeroes nothing."""

@@ -57,6 +57,7 @@ class Training:
         self._at_once = self._on_host(replicas)
         self._arrivals = Arrivals()
         self._awaited: deque[tuple[int, list[int]]] = deque()
+        self._latest = 0  # the step whose losses were noted last
         self._rungs = {} if settings.halving is None else halving.rungs(settings.steps, count, settings.halving)
         self.record = Record(np.full((settings.steps, count), np.nan), [None] * count, [None] * count)
 
@@ -88,6 +89,7 @@ class Training:
             if self._replicas.live:
                 self._update()
                 self._after(step + 1)
+            self._tell(step + 1)
             if not self._replicas.live:
                 break
         self._look(wait=True)
@@ -111,12 +113,20 @@ class Training:
     def _note(self, step: int, live: list[int], losses: torch.Tensor) -> None:
         """Keep losses, and stop the replicas that diverge."""
         values = losses.double().numpy()
+        self._latest = step
         self.record.losses[step, live] = values
         self.record.losses[step, [place for place in live if self.record.diverged[place] is not None]] = np.nan
         factor = self._settings.freeze_above
         if values.max() <= self._start or _near(values, factor):
             return
         self._stop([live[place] for place in np.flatnonzero(halving.diverged(values, self._start, factor))], step)
+
+    def _tell(self, done: int) -> None:
+        """Report to the caller, once some losses are known."""
+        row = self.record.losses[self._latest]
+        if self._settings.progress is not None and not np.isnan(row).all():
+            best = int(np.nanargmin(row))
+            self._settings.progress(done, self._settings.entries[best].given, float(row[best]))
 
     def _stop(self, places: list[int], step: int) -> None:
         """Take diverged replicas out; the losses after the one that shows it count no more."""
