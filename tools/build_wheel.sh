@@ -24,4 +24,4 @@ CXX="$scratch/c++" "$python" -m pip wheel --quiet --no-deps --build-constraint .
   --config-settings cmake.define.FASTLR_WERROR=ON --config-settings cmake.define.FASTLR_CUDA=ON \
   --wheel-dir "$scratch/built" "$sdist"
 rm -rf "$output"
-PATH="$(dirname "$python"):$PATH" "$python" -m auditwheel repair --wheel-dir "$output" "$scratch"/built/*.whl
+PATH="$(dirname "$python"):$PATH" "$python" -m auditwheel repair -z 9 --wheel-dir "$output" "$scratch"/built/*.whl
