@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,6 +59,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if any({"standin", "place"} & {*getattr(item, "fixturenames", ())} for item in session.items):
         with contextlib.suppress(standin_driver.Unavailable):  # the tests that ask for it say so
             standin_driver.load()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C is raised, as in a terminal: a shell's background jobs ignore it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture

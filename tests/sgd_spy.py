@@ -66,13 +66,17 @@ class RateSpy:
         optimizer.register_step_post_hook(self._measure)
 
     def _note(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if getattr(optimizer, "found_inf", 0.0):
+            return
         self._before = [group["params"][0].detach().clone() for group in optimizer.param_groups]
         for rates, group in zip(self.stated, optimizer.param_groups, strict=True):
             rates.append(group["lr"])
 
     def _measure(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if getattr(optimizer, "found_inf", 0.0):
+            return
         for rates, group, before in zip(self.applied, optimizer.param_groups, self._before, strict=True):
             param = group["params"][0].detach()
-            grad = group["params"][0].grad
+            grad = group["params"][0].grad / (getattr(optimizer, "grad_scale", None) or 1.0)
             largest = grad.abs().argmax()
             rates.append(float(((before - param) / self._direction(grad)).flatten()[largest]))

@@ -169,6 +169,7 @@ def interrupted(call: Callable[[], Any], at: int) -> int:
     return lines
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_before_any_line_leaves_nothing_behind() -> None:
     model, optimizer, scaler = trained(OPTIMIZERS["fastlr.AdamW"])
     before = everything(model, optimizer, scaler)

@@ -138,6 +138,7 @@ def test_random_numbers_go_on_where_they_were(seeded: bool) -> None:
     assert torch.rand(1).item() == torchs
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_the_owner_only() -> None:
     class Owner:
         def __init__(self) -> None:
@@ -161,6 +162,7 @@ def test_ctrl_c_waits_for_the_owner_only() -> None:
     owner.interrupts.end()  # it is told once
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_blocks_within_blocks_and_in_other_threads() -> None:
     model, handler = network(), signal.getsignal(signal.SIGINT)
     before = everything(model)
