@@ -10,12 +10,14 @@ import pytest
 import torch
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "distributed.md").read_text(encoding="utf-8")
+# torch's gloo threads abort a process that ends while they let go of their last tensor (pytorch/pytorch#190489).
+AND_WAIT = "import time\n\ntime.sleep(1.0)\n"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs a torch that was built with distributed")
 def test_the_script_runs_as_pasted(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text("\n".join(BLOCKS), encoding="utf-8")
+    (tmp_path / "train.py").write_text("\n".join([*BLOCKS, AND_WAIT]), encoding="utf-8")
     # Each rank's output in a file of its own: what two of them print to one pipe is mixed.
     how = ["--standalone", "--nproc-per-node", "2", "--redirects", "1", "--log-dir", "logs"]
     run = subprocess.run(
