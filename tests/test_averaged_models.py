@@ -177,6 +177,16 @@ def test_averages_of_16_bit_parameters_stay_float32() -> None:
     assert_same_bits(averages(optimizer), given.module.parameters())
 
 
+def test_averages_of_a_training_that_has_had_none() -> None:
+    """Its parameters have other state."""
+    model, optimizer = begun(ema_decay=None)
+    assert all("ema" not in state for state in optimizer.state.values())
+    optimizer.set_schedule(ema_decay=0.5)
+    given = AveragedModel(network(seed=7))
+    optimizer.from_averaged_model(given, model)
+    assert_same_bits(averages(optimizer), given.module.parameters())
+
+
 def test_models_that_do_not_fit() -> None:
     model, optimizer = begun()
     before = copies(averages(optimizer))

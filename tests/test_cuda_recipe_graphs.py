@@ -1,5 +1,6 @@
 """Steps with a recipe that a CUDA graph recorded: replays clip, skip, average, round and zero as steps on the CPU."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -157,6 +158,75 @@ def test_a_change_between_replays(rule: str, name: str, place: Place) -> None:
     both.refill(20)
     both.step()
     check_synced(both, "after a step")
+
+
+# What a graph was recorded with, what is asked for later, and whether its replays do that, too.
+LATER: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({}, {"max_grad_norm": 0.5}, False),
+    ({}, {"max_grad_value": 0.02}, False),
+    ({}, {"ema_decay": 0.5}, False),
+    ({}, {"master_weights": True}, False),
+    ({}, {"stochastic_rounding": True}, False),
+    ({}, {"zero_grad_in_step": True}, False),
+    ({"max_grad_norm": 0.5}, {"error_if_nonfinite": True}, False),
+    ({"max_grad_value": 0.02}, {"max_grad_norm": 0.5}, False),
+    ({"max_grad_value": 0.02}, {"ema_decay": schedules.Linear(0.0, 0.9, 20)}, False),
+    ({"max_grad_value": 0.02}, {"zero_grad_in_step": True}, True),
+    ({"zero_grad_in_step": True}, {"max_grad_value": 0.02}, True),
+    ({"max_grad_norm": 0.5}, {"max_grad_value": 0.02, "norm_per_group": True}, True),
+]
+
+
+@pytest.mark.parametrize("synced", [False, True])
+@pytest.mark.parametrize(("own", "later", "done"), LATER, ids=str)
+def test_an_option_that_a_graph_was_recorded_without(
+    own: dict[str, Any], later: dict[str, Any], done: bool, synced: bool, place: Place
+) -> None:
+    """It has no memory or no launch for that: a warning says that replays go on as they were."""
+    both = sides(place, "SGD", [{**own, "lr": FALLING}] * len(ROWS))
+    graph = captured(both)
+    replay(both, graph, 0)
+
+    def ask(optimizer: Any) -> None:
+        for group in optimizer.param_groups[1:2]:
+            group.update({name: value for name, value in later.items() if name != "ema_decay"})
+        if "ema_decay" in later:
+            optimizer.set_schedule(ema_decay=later["ema_decay"], group=1)
+
+    told = pytest.warns(UserWarning, match="without some state or option .* max_grad_norm: replays go on without it")
+    ask(both.cpu)
+    with contextlib.nullcontext() if done else told:
+        ask(both.gpu)
+        both.gpu.sync() if synced else both.gpu.step()
+    if not synced:
+        both.cpu.step()
+    if done:
+        replay(both, graph, 1)
+        check_synced(both)
+
+
+def test_averages_that_were_made_ahead_of_the_capture(place: Place) -> None:
+    """By a step that only creates state, for a checkpoint: they begin as copies of what was loaded since."""
+    both = sides(place, "SGD", [{**ROWS[0], "max_grad_norm": None}] * len(ROWS))
+    for side in (both.cpu, both.gpu):
+        rates = [group["lr"] for group in side.param_groups]
+        for group in side.param_groups:
+            group["lr"] = 0.0
+            for param in group["params"]:
+                param.grad.zero_()
+        side.step()
+        assert side.step_count == 0
+        assert any("ema" in entries for entries in side.state.values())
+        for group, rate in zip(side.param_groups, rates, strict=True):
+            group["lr"] = rate
+            for param in group["params"]:
+                with torch.no_grad():
+                    param.copy_(both.place.put(torch.full_like(both.place.back(param), 3.0)))
+    both.refill(1)
+    graph = captured(both)
+    for step in range(2):
+        replay(both, graph, step)
+    check_synced(both)
 
 
 def test_two_recorded_steps_and_a_norm_that_is_not_finite_between(place: Place) -> None:

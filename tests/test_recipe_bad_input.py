@@ -40,6 +40,7 @@ OTHERS: list[Case] = [
     *[(name, True, TypeError, "True", NUMBER) for name in ("max_grad_norm", "max_grad_value", "ema_decay")],
     ("max_grad_norm", torch.tensor(1.0), TypeError, "tensor", NUMBER),
     ("ema_decay", torch.tensor(0.5), TypeError, "tensor", NUMBER),
+    ("ema_decay", torch.tensor(0.5, requires_grad=True), TypeError, "tensor", NUMBER),
     ("ema_decay", schedules.Linear(0.5, 1.5, 4), ValueError, "goes from 0.5 to 1.5", DECAY),
     ("ema_decay", schedules.Linear(0.5, -0.5, 4), ValueError, "goes from -0.5 to 0.5", DECAY),
     ("ema_decay", schedules.ReduceOnPlateau(0.5), ValueError, "ReduceOnPlateau", "schedule of the learning rate"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from adam_cases import needs_fma, params_of, states
-from recipe_cases import ALONE, CLASSES, DTYPES, PAIRWISE, Grads, Options, describe, options_for
+from recipe_cases import ALONE, CLASSES, DTYPES, PAIRWISE, Grads, Options, describe, options_for, step_both
 from recipe_reference import Entry, Oracle
 from sgd_cases import assert_same_bits, cast, filled, gradient_like, torch_sgd
 from torch import Tensor
@@ -82,15 +82,8 @@ def follow(rule: str, groups: list[Options], updates: int, scale: float | None =
     lists = [group["params"] for group in optimizer.param_groups]
     for step in range(updates):
         grads: Grads = [give(params, step + 10 * index) for index, params in enumerate(lists)]
-        if scale is not None:
-            optimizer.grad_scale, optimizer.found_inf = torch.tensor(scale), torch.tensor(0.0)
-        optimizer.step()
-        assert oracle.step(grads, scale or 1.0)
+        step_both(optimizer, oracle, grads, scale)
         compare(optimizer, oracle, f"after update {step}")
-        for group, row in zip(optimizer.param_groups, grads, strict=True):
-            given = [grad for grad in row if grad is not None]
-            expected = [torch.zeros_like(grad) for grad in given] if group["zero_grad_in_step"] else given
-            assert_same_bits([p.grad for p in group["params"] if p.grad is not None], expected, "gradient")
     assert all(group["params"] is params for group, params in zip(optimizer.param_groups, lists, strict=True))
     return optimizer
 
@@ -219,6 +212,34 @@ def test_sparse_gradients(dtype: torch.dtype) -> None:
     assert weight.tolist() == expected.tolist()
     assert optimizer.state[weight]["ema"].tolist() == (expected * 0.625).tolist()
     assert other.tolist() == [-6.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"), [(torch.float16, (4e4, 4e4)), (torch.bfloat16, (256.0, 3.0))], ids=["float16", "bfloat16"]
+)
+def test_sparse_entries_of_16_bits_are_added_up_in_float32(dtype: torch.dtype, values: tuple[float, ...]) -> None:
+    """Where their sum is no number of their own type: infinite, or one that would be rounded."""
+    weight = torch.zeros(5, dtype=dtype)
+    optimizer = CLASSES["SGD"]([weight], lr=1.0, max_grad_norm=1.0)
+    entries = torch.tensor(values, dtype=dtype)
+    weight.grad = torch.sparse_coo_tensor(torch.tensor([[3, 3]]), entries, (5,), check_invariants=True)
+    optimizer.step()
+    assert optimizer.grad_norm == sum(values)
+    assert weight.tolist() == [0.0, 0.0, 0.0, -1.0, 0.0]
+
+
+@pytest.mark.parametrize("make", UNUSUAL)
+def test_state_keeps_its_memory(make: Callable[[torch.dtype], Tensor]) -> None:
+    """As in the core's updates: whoever holds it sees it change."""
+    optimizer = CLASSES["SGD"]([make(torch.bfloat16)], lr=0.1, momentum=0.9, state_dtype=torch.float16, ema_decay=0.5)
+    give(params_of(optimizer), 0)
+    optimizer.step()
+    held = [value for state in states(optimizer) for value in state.values()]
+    for step in (1, 2):
+        give(params_of(optimizer), step)
+        optimizer.step()
+        assert all(a is b for a, b in zip(held, states(optimizer)[0].values(), strict=True))
+    assert [value.dtype for value in held] == [torch.float16, torch.float32]
 
 
 @pytest.mark.parametrize("skipped", [False, True])

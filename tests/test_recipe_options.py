@@ -216,6 +216,33 @@ def test_a_checkpoint_s_options_win(rule: str) -> None:
     assert found == [0.5, 0.75, True, None]
 
 
+@needs_fma
+@every_rule
+def test_a_group_that_is_added_later_with_other_options(rule: str) -> None:
+    """It goes on as in an optimizer of its own, at the same count; the first group goes on as before."""
+    options = {"norm_per_group": True, "max_grad_norm": 0.3, "ema_decay": RISING, "lr": FALLING}
+    later = {**options, "max_grad_norm": 0.1, "ema_decay": 0.5, "master_weights": True, "zero_grad_in_step": True}
+    first, second, whole = few(), few(torch.bfloat16), CLASSES[rule](few(), **options)
+    alone = [CLASSES[rule](first, **options), CLASSES[rule](second, **later)]
+    for side in (whole, alone[0]):
+        train(side, range(2), give_all)
+    whole.add_param_group({"params": few(torch.bfloat16), **later})
+    alone[1].step_count = 2
+    for step in range(2, 5):
+        for side in alone:
+            give_all(params_of(side), step)
+        for param, own in zip(params_of(whole), (*first, *second), strict=True):
+            param.grad = own.grad.clone()  # type: ignore[union-attr]
+        for side in (whole, *alone):
+            side.step()
+        assert whole.grad_norm == (alone[0].grad_norm[0], alone[1].grad_norm[0])
+    expected = [*states(alone[0]), *states(alone[1])]
+    for param, own, state, wanted in zip(params_of(whole), (*first, *second), states(whole), expected, strict=True):
+        assert torch.equal(param, own)
+        assert state.keys() == wanted.keys()
+        assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+
+
 def test_an_int_is_as_good_as_a_float() -> None:
     sides = [fastlr.SGD([filled("31", torch.float32, 0)], lr=1, **options) for options in ({}, {"max_grad_norm": 1.0})]
     sides[0].param_groups[0].update(max_grad_norm=1, ema_decay=1)

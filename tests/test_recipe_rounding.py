@@ -62,9 +62,9 @@ def test_keys(seed: int, count: int) -> None:
 
 @pytest.mark.parametrize("key", [0, 1, 2**31, 2**63 + 5, 2**64 - 1])
 def test_bits_of_the_fallback(key: int) -> None:
-    magnitudes = 10.0 ** torch.linspace(-40, 38, 70_001)
-    normal = torch.randn(70_001, generator=torch.Generator().manual_seed(1))
-    values = torch.cat([torch.tensor(SPECIAL), normal * magnitudes, torch.tensor(SPECIAL)])
+    spread = torch.randn(70_001, generator=torch.Generator().manual_seed(1)) * 10.0 ** torch.linspace(-40, 38, 70_001)
+    nans = torch.tensor([0x7F800001, -0x7FFFFF], dtype=torch.int32).view(torch.float32)  # NaNs by cut off bits
+    values = torch.cat([torch.tensor(SPECIAL), spread, nans, torch.tensor(SPECIAL)])
     assert_same_bits([rounding.stochastic(values, key)], [recipe_reference.stochastic(values.numpy(), key)])
 
 

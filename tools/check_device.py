@@ -35,6 +35,12 @@ def code_problems(code: list[Instruction]) -> Iterator[str]:
         yield f"{spills} loads and stores of local memory"
 
 
+def inspect(cubin: Path) -> tuple[dict[str, Resources], list[str]]:
+    """What its kernels take, and each of its problems once."""
+    found = resources(cubin)
+    return found, list(dict.fromkeys(image_problems(cubin, found)))
+
+
 def image_problems(cubin: Path, found: dict[str, Resources]) -> Iterator[str]:
     if found.keys() != KERNELS:
         yield f"other kernels than {', '.join(sorted(KERNELS))}: {', '.join(sorted(found))}"
@@ -56,12 +62,13 @@ def check_images(folder: Path) -> list[str]:
     print("| registers of a thread |", " | ".join(name.removeprefix("fastlr_") for name in names), "|")
     print("|---|" + "---:|" * len(names))
     images: dict[str, list[str]] = {}  # by their problems, which mostly are the same
-    for cubin in cubins(folder):
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        inspected = list(pool.map(inspect, cubins(folder)))
+    for cubin, (found, problems) in zip(cubins(folder), inspected, strict=True):
         image = cubin.name.split(".")[0]
-        found = resources(cubin)
         cells = [str(found[name].registers) if name in found else "-" for name in names]
         print(f"| {image} |", " | ".join(cells), "|")
-        for problem in dict.fromkeys(image_problems(cubin, found)):
+        for problem in problems:
             images.setdefault(problem, []).append(image)
     if not cubins(folder):
         return [f"no images: {folder}. Run csrc/cuda/compile_images.py."]

@@ -50,6 +50,8 @@ class DeviceStep {
   // 0, the device skips the update.
   void set_scale(const float* grad_scale, const float* found_inf);
   bool empty() const { return tasks_.empty(); }
+  // Something stands around the rule's updates.
+  bool has_recipe() const { return recipes_ || grad_scale_ != nullptr || found_inf_ != nullptr; }
 
   // Tells the device what has changed; nothing in a step like the one before. `updates`: of each parameter, those that
   // wrote its state; empty where only the tasks tell. Null for the stream: on one of its own, and waited for, as where
@@ -98,7 +100,6 @@ class DeviceStep {
   template <class Arguments>
   int32_t tiles_in_a_chunk() const;
   Part part_for(std::size_t first, std::size_t last) const;
-  bool has_recipe() const { return recipes_ || grad_scale_ != nullptr || found_inf_ != nullptr; }
   bool clips(int32_t group) const;
   void make_room(std::size_t chunks);
   template <class Arguments>

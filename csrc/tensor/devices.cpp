@@ -133,6 +133,11 @@ bool Devices::recording() const {
   return std::any_of(uses_.begin(), uses_.end(), [](const Use& use) { return use.capturing; });
 }
 
+bool Devices::records_rule_alone() const {
+  return std::any_of(uses_.begin(), uses_.end(),
+                     [](const Use& use) { return use.capturing && !use.step->empty() && !use.step->has_recipe(); });
+}
+
 int Devices::eager() const {
   const auto runs = [](const Use& use) { return use.now && !use.capturing; };
   return static_cast<int>(std::count_if(uses_.begin(), uses_.end(), runs));

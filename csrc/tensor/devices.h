@@ -45,8 +45,9 @@ class Devices {
   std::vector<int32_t> in_use() const;  // their numbers
   // The tensor's GPU, if its current stream is being captured; else null.
   const cuda::Device* captured(const TensorView& view) const;
-  bool recording() const;  // one of the step's streams is being captured: nothing runs now
-  int eager() const;       // how many of them are not
+  bool recording() const;           // one of the step's streams is being captured: nothing runs now
+  bool records_rule_alone() const;  // in one of them nothing stands around the rule's updates
+  int eager() const;                // how many of them are not
   // A GPU may have skipped an update since the last look(), which the host has counted.
   bool uncertain() const;
   // Those are not just the GPUs of this step, which so may count differently.

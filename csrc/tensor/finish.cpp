@@ -39,15 +39,13 @@ int Step::finish() {
     recorded_without_.resize(groups_.size());
     for (std::size_t i = 0; i < groups_.size(); ++i) {
       notices |= groups_[i]->follows_rate() ? kNothing : kRecordedConstant;
-      for (std::size_t k = 0; k < rule_.states.size(); ++k) {
-        if (!groups_[i]->may_need(static_cast<int>(k))) recorded_without_[i] |= 1u << k;
-      }
+      recorded_without_[i] |= ~(groups_[i]->parts() | (devices_.records_rule_alone() ? 0u : Group::kAround));
     }
   } else {
     for (PyObject* param : first_writes_) {
       if (PySet_Discard(unwritten_.ptr(), param) < 0) throw py::error_already_set();
     }
-    notices |= commit() | lacking_state();
+    notices |= commit() | lacking_parts();
   }
   abandon();
   return notices;
@@ -56,7 +54,8 @@ int Step::finish() {
 void Step::run_updates() {
   if (devices_.used()) devices_.launch();
   const int count = in_order_ ? 1 : threads();
-  if (count == 1) return run(plan_, 1);
+  // Another Python thread may step another optimizer meanwhile, where there is enough to do.
+  if (count == 1 && plan_.elements() < kThreadedElements) return run(plan_, 1);
   hold_gradients();
   const py::gil_scoped_release released;
   run(plan_, count);
@@ -131,11 +130,9 @@ void Step::write_updates(const py::dict& state, py::set unwritten, const py::han
   if (count.find(step.ptr())) count.set(updates);
 }
 
-int Step::lacking_state() const {
+int Step::lacking_parts() const {
   for (std::size_t i = 0; i < std::min(groups_.size(), recorded_without_.size()); ++i) {
-    for (std::size_t k = 0; k < rule_.states.size(); ++k) {
-      if ((recorded_without_[i] >> k & 1u) != 0 && groups_[i]->may_need(static_cast<int>(k))) return kLacksState;
-    }
+    if ((recorded_without_[i] & groups_[i]->parts()) != 0) return kLacksState;
   }
   return kNothing;
 }
@@ -168,7 +165,7 @@ int Step::tell(const py::list& groups, const py::dict& state, const py::set& unw
     }
   }
   devices_.tell_all(settings(), updates);
-  return lacking_state();
+  return lacking_parts();
 }
 
 void Step::abandon() {

@@ -142,7 +142,7 @@ class Step {
   void write_updates(const py::dict& state, py::set unwritten, const py::handle& param, int64_t updates) const;
   void run_updates();
   int commit();
-  int lacking_state() const;
+  int lacking_parts() const;
   void ask_ahead() const;
   bool is_unwritten(PyObject* param);
   PyObject* state_of(PyObject* param);
@@ -155,7 +155,7 @@ class Step {
   bool in_order_ = false;  // two tasks of the plan are for the same tensor
   Devices devices_;
   bool recorded_ = false;
-  // Of each group, a bit for each state: some graph has recorded it without that.
+  // Of each group, a bit for each of its parts(): some graph has recorded it without that.
   std::vector<unsigned> recorded_without_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::vector<int64_t> group_updates_;  // of most of each group's parameters, where the rule counts

@@ -137,6 +137,21 @@ bool Group::may_need(int state) const {
   return rule_.writes(possible, state);
 }
 
+unsigned Group::parts() const {
+  const Recipe& recipe = hyper_.recipe;
+  const bool clips = !std::isinf(recipe.max_grad_norm);
+  const bool around = recipe.zero_grad_in_step || !std::isinf(recipe.max_grad_value);
+  unsigned parts = around ? kAround : 0u;
+  for (int k = 0; k < static_cast<int>(rule_.states.size()); ++k) parts |= may_need(k) ? 1u << k : 0u;
+  unsigned bit = kAround;
+  for (const bool given : {clips, clips && recipe.error_if_nonfinite, recipe.ema_decay >= 0.0, recipe.master_weights,
+                           recipe.stochastic_rounding}) {
+    bit <<= 1;
+    if (given) parts |= bit;
+  }
+  return parts;
+}
+
 bool Group::follows() const {
   for (const Scheduled& scheduled : scheduled_) {
     if (scheduled.follows()) return true;

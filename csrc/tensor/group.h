@@ -52,6 +52,10 @@ class Group {
   // An update changes this state, now, or once a schedule's value is no longer 0.
   bool needs(int state) const { return (needed_ >> state & 1u) != 0; }
   bool may_need(int state) const;
+  // What its updates are made of: a bit for each state that may be needed, and the options of the recipe behind them.
+  unsigned parts() const;
+  // That of options which need no memory of their own.
+  static constexpr unsigned kAround = 1u << kMaxStates;
 
  private:
   const Scheduled& rate() const { return scheduled_.front(); }

@@ -130,8 +130,7 @@ def _plain_groups(optimizer: SteppingOptimizer, stand_ins: dict[int, list[torch.
     """Have the optimizer hold groups of stand-ins, whose new state is like them."""
     own = optimizer.param_groups
     optimizer.param_groups = [
-        {**group, "params": stand_ins.get(index, []), "state_dtype": None, "master_weights": False}
-        for index, group in enumerate(own)
+        {**group, "params": stand_ins.get(index, []), "state_dtype": None} for index, group in enumerate(own)
     ]
     try:
         yield

@@ -17,7 +17,7 @@ _Where = tuple[Any, tuple[int, ...], torch.device]
 
 def norm_set(index: int, group: dict[str, Any]) -> int | None:
     """Which norm a group is clipped by: 0 is the shared one, 1 + index its own, None none."""
-    if group["max_grad_norm"] is None or group["max_grad_norm"] == math.inf:
+    if group["max_grad_norm"] is None:
         return None
     return 1 + index if group["norm_per_group"] else 0
 

@@ -25,8 +25,8 @@ _TEXTS: dict[int, str] = {
         "fastlr's CUDA core is not used: {problem}. torch's operators update the parameters on this GPU."
     ),
     _core.NOTICE_LACKS_STATE: (
-        "A CUDA graph has recorded an update without some state that its group asks for now, such as momentum or "
-        "amsgrad: replays go on without it. Capture step() again."
+        "A CUDA graph has recorded an update without some state or option that its group asks for now, such as "
+        "momentum, amsgrad or max_grad_norm: replays go on without it. Capture step() again."
     ),
 }
 

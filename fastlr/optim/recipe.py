@@ -278,9 +278,16 @@ def renew_weights(state: dict[torch.Tensor, Any]) -> None:
                     entries[name].copy_(param if name == "master_param" else entries.get("master_param", param))
 
 
+def drop_weights(state: dict[torch.Tensor, Any]) -> None:
+    """Forget masters and averages that no update has changed."""
+    for entries in state.values():
+        for name in WEIGHTS:
+            entries.pop(name, None)
+
+
 def add_weights(param: torch.Tensor, group: Group, state: Any) -> None:
     """Create the master and the average that the group asks for in the optimizer's state, ahead of an update."""
     if has_master(param, group) and "master_param" not in state[param]:
         state[param]["master_param"] = new_master(param)
     if group["ema_decay"] is not None and "ema" not in state[param]:
-        state[param]["ema"] = new_average(state[param].get("master_param", param))
+        state[param]["ema"] = new_average(param)

@@ -123,7 +123,9 @@ class SteppingOptimizer(link.TraceableOptimizer):
     def _begin(self) -> None:
         """Start masters and averages from the present parameters, which may have been loaded since the allocation."""
         self._initialised = False
-        if not any(_core.is_captured(param) for param in itertools.islice(self.state, 1)):
+        if any(_core.is_captured(param) for param in itertools.islice(self.state, 1)):
+            recipe.drop_weights(self.state)  # the step makes them anew, aside of the capture
+        else:
             recipe.renew_weights(self.state)
 
     @property
