@@ -1,22 +1,25 @@
 # Two commands for a fresh machine with Python >= 3.10, a C++17 compiler (GCC >= 11 or Clang >= 12) and make:
-#   make demo    train a small model and leave the results in fastlr-demo/
+#   make demo    find a rate, train a small model with it and leave the results in fastlr-demo/
 #   make test    every check that CI runs
-# Each makes the virtual environment that it needs in .venv.
+# Each makes the virtual environment that it needs in .venv. JOBS: how many processes run tests and compilers.
 PYTHON ?= python3
 VENV ?= .venv
-EXTRAS ?= demo,test
+EXTRAS ?= demo,study,test
 REQUIRE_NVCC ?= 0
+JOBS ?= 2
 export REQUIRE_NVCC
 
 BIN := $(abspath $(VENV))/bin
 PINS := $(CURDIR)/.ci/constraints.txt
+IMAGES := $(CURDIR)/build/device
 INSTALL := $(BIN)/python -m pip install -qq --constraint $(PINS)
 
 .PHONY: demo test lint device native dist wheel installed gpu-report clean
 .NOTPARALLEL:
 
+# It trains on the CPU, so the machine code for GPUs, which takes minutes, is left out.
 demo: $(BIN)/pip
-	$(INSTALL) ".[demo]"
+	$(INSTALL) --config-settings cmake.define.FASTLR_CUDA=OFF ".[demo]"
 	$(BIN)/fastlr demo
 
 # pytest comes last, so that its summary is the last thing printed.
@@ -28,7 +31,7 @@ $(BIN)/pip:
 	$(INSTALL) pip
 
 $(VENV)/tools-installed: $(PINS) pyproject.toml | $(BIN)/pip
-	$(INSTALL) --group dev matplotlib numpy torch
+	$(INSTALL) --group dev matplotlib numpy optuna torch
 	touch $@
 
 lint: $(VENV)/tools-installed
@@ -40,29 +43,30 @@ lint: $(VENV)/tools-installed
 
 # The machine code for GPUs, compiled and inspected; no GPU is needed.
 device: $(VENV)/tools-installed
-	$(BIN)/python csrc/cuda/compile_images.py embed build/device/images.cpp default
-	$(BIN)/python tools/check_device.py build/device
-	$(BIN)/python tools/occupancy.py build/device > build/device/occupancy.md
+	$(BIN)/python csrc/cuda/compile_images.py embed $(IMAGES)/images.cpp default
+	$(BIN)/python tools/check_device.py $(IMAGES)
+	$(BIN)/python tools/occupancy.py $(IMAGES) > $(IMAGES)/occupancy.md
 
 # The kernels of the CPU and of CUDA, the thread pool and the schedules without Python: under AddressSanitizer and
-# UndefinedBehaviorSanitizer, then under ThreadSanitizer.
+# UndefinedBehaviorSanitizer, then under ThreadSanitizer. Lightly optimised, since the compiler takes most of the time.
 native: native-address native-thread
 
 native-%: $(VENV)/tools-installed
-	PATH=$(BIN):$$PATH cmake -S . -B build/native-$* -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	PATH=$(BIN):$$PATH cmake -S . -B build/native-$* -G Ninja -DCMAKE_BUILD_TYPE=None -DCMAKE_CXX_FLAGS="-O1 -g1" \
 	  -DFASTLR_SANITIZE=$* -DFASTLR_WERROR=ON -DFASTLR_CUDA=OFF
-	$(BIN)/cmake --build build/native-$* --parallel 2
-	$(BIN)/ctest --test-dir build/native-$* --output-on-failure --no-tests=error
+	$(BIN)/cmake --build build/native-$* --parallel $(JOBS)
+	$(BIN)/ctest --test-dir build/native-$* --parallel $(JOBS) --output-on-failure --no-tests=error
 
-# The sdist, and a wheel made from it by this machine's compiler, both in environments without torch.
+# The sdist, and a wheel made from it by this machine's compiler, both in environments without torch. The machine code
+# that was inspected is not compiled again, here and for the other wheel.
 dist: $(VENV)/tools-installed
 	rm -rf dist
 	PIP_CONSTRAINT=$(PINS) $(BIN)/python -m build --config-setting cmake.define.FASTLR_WERROR=ON \
-	  --config-setting cmake.define.FASTLR_CUDA=ON
+	  --config-setting cmake.define.FASTLR_CUDA=ON --config-setting cmake.define.FASTLR_CUDA_IMAGES=$(IMAGES)
 
 # A manylinux wheel from the sdist.
 wheel: $(VENV)/tools-installed
-	tools/build_wheel.sh $(BIN)/python dist/*.tar.gz wheelhouse
+	tools/build_wheel.sh $(BIN)/python dist/*.tar.gz wheelhouse $(IMAGES)
 	$(BIN)/python tools/check_wheel.py wheelhouse/*.whl
 
 # The tests see an installed wheel, never this folder's fastlr/. Both wheels are tested: the system compiler's shares
@@ -75,7 +79,7 @@ define test_wheel
 	$(INSTALL) --force-reinstall --no-deps $(1)
 	$(INSTALL) "torch-fastlr[$(EXTRAS)]"
 	cd tests && $(BIN)/python -m mypy.stubtest --allowlist ../tools/stubtest_allow.txt fastlr._core
-	cd tests && $(BIN)/pytest . --pyargs fastlr $(2)
+	cd tests && $(BIN)/pytest . --pyargs fastlr --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(2)
 endef
 
 # On a machine with an NVIDIA GPU: its tests and bench, in build/gpu-report/report.md and report.json, to send back.

@@ -28,9 +28,16 @@ hypothesis.settings.register_profile("fastlr", deadline=None, derandomize=True, 
 hypothesis.settings.load_profile("fastlr")
 
 
-# Marked `once`: no part of a wheel's compiled code decides what these show.
+# Marked `once`: no part of a wheel's compiled code decides what these show. First the tools and other compilers, then
+# what is Python around the steps and schedules that the other tests have for both wheels.
 ONCE = ("test_check_*", "test_compile*", "test_*ptx*", "test_gpu_report*", "test_invariants.*", "test_new_rule.*")
 ONCE += ("test_occupancy.*", "test_resume_killed.*", "test_standin*")
+ONCE += ("test_bench*", "test_cli*", "test_demo*", "test_docs_*", "test_gallery.*", "test_plot.*", "test_readme.*")
+ONCE += ("test_find_lr*", "test_searching_*", "test_stud*", "test_sweep_*", "test_distributed_*_dict.*")
+ONCE += ("test_distributed_checkpoint.*", "test_accelerate.*", "test_ignite.*", "test_lightning.*", "test_trainer.*")
+
+# These take longest: where several processes take one file after another, none begins with one of them at the end.
+LONGEST = ("test_cuda_ptx.py", "test_new_rule.py", "test_sweep_equal.py", "test_bench.py", "test_recipe_bits.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -38,6 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(fnmatch(item.path.name, pattern) for pattern in ONCE):
             item.add_marker(pytest.mark.once)
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu") is not None:

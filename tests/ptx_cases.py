@@ -82,12 +82,17 @@ def raw(kind: str) -> str:
     return "b16" if kind in ("f16", "bf16") else kind
 
 
-def nvcc_ptx(source: Path, out: Path, *options: str, architecture: str = "sm_80") -> str:
-    """The PTX that nvcc makes of a file; skips the test where there is no nvcc."""
+def need_nvcc() -> None:
+    """Skips the test where there is none."""
     if shutil.which("nvcc") is None:
         if os.environ.get("REQUIRE_NVCC") == "1":
             pytest.fail("nvcc is not on PATH")
         pytest.skip("nvcc is not on PATH: install CUDA's compiler to run its PTX")
+
+
+def nvcc_ptx(source: Path, out: Path, *options: str, architecture: str = "sm_80") -> str:
+    """The PTX that nvcc makes of a file."""
+    need_nvcc()
     fixed = ["-std=c++17", f"-arch={architecture}", "-fmad=false", "--ptx"]
     command = ["nvcc", *fixed, *options, str(source), "-o", str(out)]
     subprocess.run(command, check=True, timeout=300)

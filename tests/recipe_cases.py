@@ -145,20 +145,24 @@ def give(optimizer: Any, step: int) -> Grads:
     return given
 
 
+def step_both(optimizer: Any, oracle: Oracle, grads: Grads, scale: float | None = None) -> None:
+    """An update by these gradients, which are left as they were, or zero."""
+    if scale is not None:
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(scale), torch.tensor(0.0)
+    optimizer.step()
+    assert oracle.step(grads, scale or 1.0)
+    for group, row in zip(optimizer.param_groups, grads, strict=True):
+        given = [grad for grad in row if grad is not None]
+        left = [p.grad for p in group["params"] if p.grad is not None]
+        expected = [torch.zeros_like(grad) for grad in given] if group["zero_grad_in_step"] else given
+        assert_same_bits(left, expected, f"gradient after update {oracle.count}")
+
+
 def follow(optimizer: Any, oracle: Oracle, updates: range, scale: float | None = None) -> None:
-    """Updates beside the oracle, compared after each; gradients too, which are as they were or zero."""
+    """Updates beside the oracle, compared after each."""
     for step in updates:
-        grads = give(optimizer, step)
-        if scale is not None:
-            optimizer.grad_scale, optimizer.found_inf = torch.tensor(scale), torch.tensor(0.0)
-        optimizer.step()
-        assert oracle.step(grads, scale or 1.0)
+        step_both(optimizer, oracle, give(optimizer, step), scale)
         assert_follows(optimizer, oracle, f"after update {step}")
-        for group, row in zip(optimizer.param_groups, grads, strict=True):
-            given = [grad for grad in row if grad is not None]
-            left = [p.grad for p in group["params"] if p.grad is not None]
-            expected = [torch.zeros_like(grad) for grad in given] if group["zero_grad_in_step"] else given
-            assert_same_bits(left, expected, f"gradient after update {step}")
 
 
 def assert_follows(optimizer: Any, oracle: Oracle, where: str = "") -> None:

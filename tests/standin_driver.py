@@ -5,7 +5,6 @@ glibc's dlopen finds a library that is loaded already by its name: who opens lib
 
 import ctypes
 import functools
-import hashlib
 import json
 import os
 import shlex
@@ -18,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from built_once import built_once
 
 TESTS = Path(__file__).resolve().parent
 SOURCES = TESTS / "standin"
@@ -64,16 +65,8 @@ def build() -> Path:
     compiler = _compiler()
     version = subprocess.run([*compiler, "--version"], capture_output=True).stdout
     files = sorted([*SOURCES.iterdir(), *CSRC.rglob("*.h"), *CSRC.rglob("*.cu")])
-    key = hashlib.sha256(b"".join([version, repr([compiler, FLAGS, LINK]).encode(), *(f.read_bytes() for f in files)]))
-    home = Path(tempfile.gettempdir()) / f"fastlr-standin-{os.getuid()}"
-    library = home / key.hexdigest()[:16] / "libcuda.so.1"
-    if not library.exists():
-        home.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=home) as folder:
-            _build(compiler, Path(folder))
-            library.parent.mkdir(exist_ok=True)
-            (Path(folder) / library.name).replace(library)
-    return library
+    inputs = [version, repr([compiler, FLAGS, LINK]).encode(), *(file.read_bytes() for file in files)]
+    return built_once("libcuda.so.1", inputs, lambda folder: _build(compiler, folder))
 
 
 class Graph:

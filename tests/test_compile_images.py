@@ -162,6 +162,24 @@ class TestWithCompiler:
         assert len(self.images(kernels)) == len(before)
         assert not self.images(kernels).keys() & after.keys()
 
+    def test_images_of_an_earlier_build_are_taken_if_they_are_of_the_same(self, kernels: Path, tmp_path: Path) -> None:
+        self.embed(kernels, "80-real")
+        earlier = tmp_path / "earlier"
+        (tmp_path / "out").rename(earlier)
+        for path in earlier.glob("sm_80_*.cubin"):
+            path.write_bytes(path.read_bytes() + b"not compiled again")
+        taken = ["80-real", "90-virtual", "--from", str(earlier)]
+        assert self.embed(kernels, *taken).returncode == 0
+        contents = {path.name.split(".")[0]: path.read_bytes() for path in (tmp_path / "out").glob("*_*.*.*")}
+        assert {name for name, content in contents.items() if content.endswith(b"not compiled again")} == {
+            "sm_80_long",
+            "sm_80_short",
+        }
+        assert contents.keys() == {"sm_80_long", "sm_80_short", "compute_90_long"}
+        (kernels.parents[1] / "a.h").write_text("constexpr int kA = 4;\n")
+        assert self.embed(kernels, *taken).returncode == 0
+        assert not any(b"not compiled" in path.read_bytes() for path in (tmp_path / "out").glob("*_*.*.*"))
+
     @pytest.mark.parametrize(
         ("line", "said"),
         [

@@ -203,15 +203,15 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (torch.ones(3, dtype=torch.bool), {}, TypeError, "steps are not integers"),
     (torch.arange(6).reshape(2, 3), {}, ValueError, "steps are not one-dimensional"),
     (torch.tensor(3), {}, ValueError, "steps are not one-dimensional"),
-    (torch.arange(3), {"out": torch.empty(1, 4)}, ValueError, "out does not fit"),
-    (torch.arange(3), {"out": torch.empty(2, 3)}, ValueError, "out does not fit"),
-    (torch.arange(3), {"out": torch.empty(3)}, ValueError, "out does not fit"),
-    (torch.arange(3), {"out": torch.empty(1, 3, dtype=torch.float16)}, TypeError, "dtype is not supported"),
-    (torch.arange(3), {"out": torch.empty(1, 3), "dtype": torch.float64}, TypeError, "dtype is not that of out"),
+    (torch.arange(3), {"out": torch.zeros(1, 4)}, ValueError, "out does not fit"),
+    (torch.arange(3), {"out": torch.zeros(2, 3)}, ValueError, "out does not fit"),
+    (torch.arange(3), {"out": torch.zeros(3)}, ValueError, "out does not fit"),
+    (torch.arange(3), {"out": torch.zeros(1, 3, dtype=torch.float16)}, TypeError, "dtype is not supported"),
+    (torch.arange(3), {"out": torch.zeros(1, 3), "dtype": torch.float64}, TypeError, "dtype is not that of out"),
     (torch.arange(3), {"dtype": torch.float16}, TypeError, "dtype is not supported"),
-    (range(-3, 2), {"out": torch.empty(1, 5)}, ValueError, "step is out of range: -3"),
-    (range(2), {"out": torch.empty(1, 5)}, ValueError, "out does not fit"),
-    ([0.5], {"out": torch.empty(1, 1)}, TypeError, "steps are not integers"),
+    (range(-3, 2), {"out": torch.zeros(1, 5)}, ValueError, "step is out of range: -3"),
+    (range(2), {"out": torch.zeros(1, 5)}, ValueError, "out does not fit"),
+    ([0.5], {"out": torch.zeros(1, 1)}, TypeError, "steps are not integers"),
 ]
 
 

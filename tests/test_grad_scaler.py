@@ -24,6 +24,18 @@ RECIPES: dict[str, Options] = {
 }
 
 
+def update_both(optimizer: Any, plain: Any, scaler: GradScaler, step: int) -> list[torch.Tensor]:
+    """An update by scaled gradients, which are returned, has the bits of one by the gradients themselves."""
+    scaled = give(optimizer, step, scaler.get_scale())
+    scaler.step(optimizer)
+    scaler.update()
+    give(plain, step)
+    plain.step()
+    assert_same(optimizer, plain, f"after update {step}")
+    assert entries(optimizer) == entries(plain)
+    return scaled
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("kind", PARAMETERS)
 @pytest.mark.parametrize("rule", CLASSES)
@@ -32,15 +44,8 @@ def test_updates_by_scaled_gradients(rule: str, kind: str, recipe: str) -> None:
     optimizer, plain = (make(rule, kind, **RECIPES[recipe]) for _ in range(2))
     scaler = scaler_of(2.0**6, growth_interval=2)
     for step in range(5):
-        scale = scaler.get_scale()
-        assert scale == 2.0 ** (6 + step // 2)
-        scaled = give(optimizer, step, scale)
-        scaler.step(optimizer)
-        scaler.update()
-        give(plain, step)
-        plain.step()
-        assert_same(optimizer, plain, f"after update {step}")
-        assert entries(optimizer) == entries(plain)
+        assert scaler.get_scale() == 2.0 ** (6 + step // 2)
+        scaled = update_both(optimizer, plain, scaler, step)
         assert_same_bits(gradients(optimizer), scaled, "gradient")
         if recipe == "clipped":
             assert optimizer.grad_norm == plain.grad_norm
@@ -73,13 +78,7 @@ def test_a_step_that_the_scaler_skips_changes_nothing(rule: str, kind: str, reci
             assert entries(optimizer) == groups
             assert optimizer.step_count == step
             assert_same_bits(gradients(optimizer), scaled, "gradient")
-        give(optimizer, step, scaler.get_scale())
-        scaler.step(optimizer)
-        scaler.update()
-        give(plain, step)
-        plain.step()
-        assert_same(optimizer, plain, f"after update {step}")
-        assert entries(optimizer) == entries(plain)
+        update_both(optimizer, plain, scaler, step)
 
 
 THEIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Options]] = {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A manylinux wheel without a container: the sdist built by zig's clang against an old glibc, then repaired.
-# usage: build_wheel.sh PYTHON SDIST OUTPUT_FOLDER
+# usage: build_wheel.sh PYTHON SDIST OUTPUT_FOLDER [FOLDER]    with images that compile_images.py left in FOLDER
 set -euo pipefail
-python=$1 sdist=$2 output=$3
+python=$1 sdist=$2 output=$3 images=${4-}
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -16,12 +16,16 @@ for argument do
   case \$argument in -march=x86-64-v*) argument=-march=x86_64_v\${argument##*-v} ;; esac
   set -- "\$@" "\$argument"
 done
-exec "$zig" c++ -target $(uname -m)-linux-gnu.2.28 "\$@"
+# zig compiles its C++ library anew for each kind of options. So there is one: a level where CMake tries the compiler
+# without, and below no optimisation by the linker.
+exec "$zig" c++ -target $(uname -m)-linux-gnu.2.28 -O2 "\$@"
 END
 chmod +x "$scratch/c++"
 
 CXX="$scratch/c++" "$python" -m pip wheel --quiet --no-deps --build-constraint .ci/constraints.txt \
   --config-settings cmake.define.FASTLR_WERROR=ON --config-settings cmake.define.FASTLR_CUDA=ON \
+  --config-settings cmake.define.FASTLR_CUDA_IMAGES="$images" \
+  --config-settings cmake.define.CMAKE_INTERPROCEDURAL_OPTIMIZATION=OFF \
   --wheel-dir "$scratch/built" "$sdist"
 rm -rf "$output"
 PATH="$(dirname "$python"):$PATH" "$python" -m auditwheel repair -z 9 --wheel-dir "$output" "$scratch"/built/*.whl

@@ -2,6 +2,7 @@
 
 usage: compile_images.py check ARCHITECTURE...              what would be built; status 1 where there is no compiler
        compile_images.py embed SOURCE.cpp ARCHITECTURE...    images beside SOURCE.cpp; those already there are kept
+                         --from FOLDER                       images that an earlier run left there are not made again
 
 ARCHITECTURE is written as in CMake: 86-real for machine code, 86-virtual for PTX, 86 for both; `default` is the list
 of the wheels. NVRTC comes from the Python package nvidia-cuda-nvrtc-cu12. The standard library is enough.
@@ -184,8 +185,8 @@ def compile_one(output: Path, name: str) -> None:
     write(output, compiler.compile(image, KERNELS.read_text(encoding="utf-8"), sources(KERNELS)))
 
 
-def compile_all(folder: Path, images: list[Image]) -> dict[Image, Path]:
-    """Each image's file, named with a digest of all that it is made from. Those that are not there are made."""
+def compile_all(folder: Path, images: list[Image], earlier: Path | None) -> dict[Image, Path]:
+    """Each image's file, named with a digest of all that it is made from. Those in neither folder are made."""
     inputs = repr((find_compiler()[1], KERNELS.read_text(encoding="utf-8"), sources(KERNELS)))
     files = {}
     for image in images:
@@ -200,6 +201,9 @@ def compile_all(folder: Path, images: list[Image]) -> dict[Image, Path]:
         result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return (result.stdout.strip() or f"exit status {result.returncode}") if result.returncode else ""
 
+    for path in files.values():
+        if earlier is not None and not path.exists() and (earlier / path.name).exists():
+            write(path, (earlier / path.name).read_bytes())
     missing = [image for image in images if not files[image].exists()]
     failed: dict[str, list[str]] = {}  # images by their logs, which mostly say the same
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -233,8 +237,8 @@ def check(images: list[Image]) -> None:
     print(f"{', '.join(targets) or 'nothing'}, compiled by NVRTC {found}")
 
 
-def embed(output: Path, images: list[Image]) -> None:
-    files = compile_all(output.resolve().parent, images) if images else {}
+def embed(output: Path, images: list[Image], earlier: Path | None) -> None:
+    files = compile_all(output.resolve().parent, images, earlier) if images else {}
     write(output, embedding(files).encode())
 
 
@@ -243,6 +247,7 @@ def parse_arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     checking, embedding_, one = (commands.add_parser(name) for name in ("check", "embed", "one"))
     embedding_.add_argument("output", type=Path)
+    embedding_.add_argument("--from", dest="earlier", type=Path, metavar="FOLDER")
     for command in (checking, embedding_):
         command.add_argument("architectures", nargs="*", metavar="ARCHITECTURE")
     one.add_argument("output", type=Path)
@@ -265,7 +270,7 @@ def main() -> int:
         elif arguments.command == "check":
             check(arguments.images)
         else:
-            embed(arguments.output, arguments.images)
+            embed(arguments.output, arguments.images, arguments.earlier)
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,15 +1,26 @@
-// Groups of each rule for the step kernels: every form and traffic, constants and schedules. The first of each rule
-// follows nothing and writes all of the rule's state.
+// For the tests of the step kernels: the orders of blocks and threads, and groups of each rule with every form and
+// traffic, constants and schedules. The first of each rule follows nothing and writes all of the rule's state.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 #include "cuda_model.h"
+#include "fiber.h"
 
 namespace cuda_test {
 
 using schedule::ProgramBuilder;
+
+#if STANDIN_TSAN
+constexpr bool kThorough = false;  // some hundred times slower
+#else
+constexpr bool kThorough = true;
+#endif
+
+const Execution kOrders[] = {{Order::forward, Order::forward, 1, 1},
+                             {Order::reverse, Order::reverse, 2, 2},
+                             {Order::random, Order::random, 4, 3}};
 
 inline Program ramp(double start, double end, double steps) {
   ProgramBuilder builder;

@@ -7,21 +7,10 @@
 
 #include "check_native.h"
 #include "cuda_cases.h"
-#include "fiber.h"
 
 namespace {
 
 using namespace cuda_test;
-
-#if STANDIN_TSAN
-constexpr bool kThorough = false;  // some hundred times slower
-#else
-constexpr bool kThorough = true;
-#endif
-
-const Execution kOrders[] = {{Order::forward, Order::forward, 1, 1},
-                             {Order::reverse, Order::reverse, 2, 2},
-                             {Order::random, Order::random, 4, 3}};
 
 // Around the vectors, the tiles of 8192 bytes and the chunks; alike or not alike in their alignment. Some have another
 // number of updates than their group.

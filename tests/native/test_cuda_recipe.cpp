@@ -9,22 +9,12 @@
 #include "check_native.h"
 #include "cuda_cases.h"
 #include "cuda_recipe_model.h"
-#include "fiber.h"
 
 namespace {
 
 using namespace cuda_test;
 using recipe_test::kInfinity;
 
-#if STANDIN_TSAN
-constexpr bool kThorough = false;  // some hundred times slower
-#else
-constexpr bool kThorough = true;
-#endif
-
-const Execution kOrders[] = {{Order::forward, Order::forward, 1, 1},
-                             {Order::reverse, Order::reverse, 2, 2},
-                             {Order::random, Order::random, 4, 3}};
 constexpr std::size_t kMost = 1 << 16;  // as many tensors as a launch takes
 
 template <class Rule>
