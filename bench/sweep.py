@@ -1,7 +1,8 @@
 """Cost of training 16 replicas side by side (fastlr.sweep) against one training of the same length.
 
-The one training is a plain loop with fastlr.SGD; the sweep is the whole call, with the choice of its engine. The losses
-of the sweep are first compared with those of 16 separate trainings. Both sides are timed in turns.
+The one training is a plain loop with fastlr.SGD on as many threads as torch has; the sweep is the whole call, with the
+choice of its engine. The losses of the sweep are first compared with those of 16 separate trainings. Both sides are
+timed in turns. A run takes some five minutes on two cores with nothing beside it.
 Run: python bench/sweep.py [--cases NAME ...] [--steps N] [--threads N] [--budget SECONDS] [--json FILE]
 """
 
@@ -48,7 +49,7 @@ def main() -> int:
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=CASES, metavar="NAME")
     parser.add_argument("--steps", type=int, metavar="N", help="of each training, in place of the case's own")
     parser.add_argument("--threads", type=int, metavar="N", help="of torch and fastlr")
-    parser.add_argument("--budget", type=float, default=20.0, metavar="SECONDS", help="of each case's timing")
+    parser.add_argument("--budget", type=float, default=15.0, metavar="SECONDS", help="of each case's timing")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
     if arguments.threads is not None:
@@ -65,10 +66,10 @@ def main() -> int:
         results.append(result)
         ratio = result.rows[1].ratio
         assert ratio is not None
-        found[name] = {"16 / one": round(ratio.median, 3), "most": case.most}
+        found[name] = {"16 / one": round(ratio.median, 3), "most": case.most, "engine": engines[name].split(":")[0]}
         print(f"\n{result.text().replace('time / fastlr', '16 / one')}\n{engines[name]}", flush=True)
-    rows = [[name, f"{one['16 / one']:.2f}", f"{one['most']:g}"] for name, one in found.items()]
-    print(f"\n{table(['case', '16 / one', 'at most'], rows)}\n\n{json.dumps(found)}")
+    rows = [[name, f"{one['16 / one']:.2f}", f"{one['most']:g}", str(one["engine"])] for name, one in found.items()]
+    print(f"\n{table(['case', '16 / one', 'at most', 'engine'], rows)}\n\n{json.dumps(found)}")
     if arguments.json:
         cases = [result.record() for result in results]
         write_json(arguments.json, {"machine": before, "cases": cases, "engines": engines, "verdicts": found})

@@ -53,12 +53,27 @@ def cnn(side: int, *channels: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * left * left, 10))
 
 
+class Residual(nn.Module):
+    """A model that is no sequence of layers, and so none for explicit batched products."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(64, width), nn.Linear(width, width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        found: Tensor = self.last(x + torch.relu(self.inner(x)))
+        return found
+
+
 CASES = {
     case.name: case
     for case in (
         Case("mlp-32", "MLP 64-32-10", lambda: mlp(64, 32, 10), (64,), 64, 1000, 4.0),
         Case("mlp-128", "MLP 64-128-128-10", lambda: mlp(64, 128, 128, 10), (64,), 64, 500, 10.0),
         Case("cnn-8", "CNN 1-8-16 on 8x8 images", lambda: cnn(8, 1, 8, 16), (1, 8, 8), 64, 200, 10.0),
+        Case("residual", "64-64-64-10, a class of its own", lambda: Residual(64), (64,), 64, 500, 16.0),
+        Case("mlp-256", "MLP 256-256-256-10", lambda: mlp(256, 256, 256, 10), (256,), 64, 200, 16.0),
         Case("mlp-512", "MLP 784-512-512-10", lambda: mlp(784, 512, 512, 10), (784,), 64, 200, 16.0),
         Case("cnn-32", "CNN 3-16-32-32 on 32x32 images", lambda: cnn(32, 3, 16, 32, 32), (3, 32, 32), 32, 100, 16.0),
     )

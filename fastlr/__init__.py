@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastlr.integrations import lightning
     from fastlr.pictures import plot
     from fastlr.schedules import ReduceOnPlateau, warmup_cosine
+    from fastlr.studying import StudyError, study
     from fastlr.sweeping import sweep
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __getattr__ = _lazy.attach(
         "integrations": "lightning",
         "pictures": "plot",
         "schedules": "ReduceOnPlateau warmup_cosine",
+        "studying": "StudyError study",
         "sweeping": "sweep",
     },
 )
@@ -42,6 +44,7 @@ __all__ = [
     "LRScheduler",
     "Lion",
     "ReduceOnPlateau",
+    "StudyError",
     "__version__",
     "compat",
     "evaluate",
@@ -52,6 +55,7 @@ __all__ = [
     "plot",
     "schedules",
     "steps_per_epoch",
+    "study",
     "sweep",
     "warmup_cosine",
 ]

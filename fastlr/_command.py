@@ -20,14 +20,14 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def optional_module(module: str, distribution: str) -> ModuleType:
+def optional_module(module: str, distribution: str, extra: str = "demo") -> ModuleType:
     """Import ``module``, or say which pip line brings it."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise CommandError(
             f"this command needs a package that is not installed: {distribution}. "
-            "Run: pip install 'torch-fastlr[demo]' (from a checkout: pip install '.[demo]')"
+            f"Run: pip install 'torch-fastlr[{extra}]' (from a checkout: pip install '.[{extra}]')"
         ) from error
 
 

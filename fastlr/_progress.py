@@ -1,6 +1,7 @@
 """How far a search is, on stderr: a bar where that is a terminal and rich is there, else a line now and then."""
 
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,23 @@ def shown(what: str, total: int | None, *, quiet: bool) -> Iterator[Show]:
         with bar:
             task = bar.add_task(what, total=total)
             yield lambda done, text: bar.update(task, completed=done, description=f"{what}  {text}")
+
+
+def lowest(show: Show) -> Callable[[int, float, float], None]:
+    """The progress of a range test: the present rate, and where the loss was lowest."""
+    least = (math.inf, math.nan)
+
+    def progress(done: int, rate: float, loss: float) -> None:
+        nonlocal least
+        least = min(least, (loss, rate))
+        show(done, f"rate {rate:.2e}  loss {loss:.4g}  lowest {least[0]:.4g} at {least[1]:.2e}")
+
+    return progress
+
+
+def best(show: Show) -> Callable[[int, Any, float], None]:
+    """The progress of a sweep: the entry that is best at the time."""
+    return lambda done, entry, loss: show(done, f"best {entry:.3g}, loss {loss:.4g}")
 
 
 def _bar() -> Any:

@@ -16,19 +16,24 @@ from typing import Any, NamedTuple
 import torch
 
 from fastlr._command import CommandError
+from fastlr.studying.errors import StudyError
 
 OURS = os.path.join(os.path.dirname(__file__), "")
 OTHERS = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib", "platlib"))
-RETURN = "Return (model, loss_fn, loader), with a validation loader as a fourth entry if there is one"
+RETURN = (
+    "Return (model, loss_fn, loader), with a validation loader as a fourth entry if there is one, or a dict with these "
+    "names; in a dict there may be forward in place of loss_fn"
+)
 
 
 class UserTraining(NamedTuple):
-    """What the user's function returns."""
+    """What the user's function returns: the first entries as a tuple, or any of them by name in a dict."""
 
     model: torch.nn.Module
-    loss_fn: Callable[..., Any]
+    loss_fn: Callable[..., Any] | None
     loader: Iterable[Any]
     validation: Iterable[Any] | None = None
+    forward: Callable[[Any, Any], Any] | None = None
 
 
 def function_name(text: str) -> str:
@@ -65,15 +70,34 @@ def user_training(text: str) -> UserTraining:
     function = _function(_module(module_name), module_name, name)
     with failing(f"{name}() of {module_name} failed"):
         returned = function()
+    training = _named(text, returned) if isinstance(returned, dict) else _ordered(text, returned)
+    if not isinstance(training.model, torch.nn.Module):
+        raise CommandError(f"{text} returned no model: a {type(training.model).__name__}. {RETURN}")
+    if (training.loss_fn is None) == (training.forward is None):
+        which = "neither loss_fn nor" if training.forward is None else "both loss_fn and"
+        raise CommandError(f"{text} returned {which} forward. {RETURN}")
+    for name in ("loss_fn", "forward"):
+        value = getattr(training, name)
+        if value is not None and not callable(value):
+            raise CommandError(f"{text} returned no function as {name}: a {type(value).__name__}. {RETURN}")
+    return training
+
+
+def _ordered(text: str, returned: Any) -> UserTraining:
     if not isinstance(returned, (tuple, list)) or len(returned) not in (3, 4):
         length = f" of {len(returned)}" if isinstance(returned, (tuple, list)) else ""
         raise CommandError(f"{text} returned no training: a {type(returned).__name__}{length}. {RETURN}")
-    training = UserTraining(*returned)
-    if not isinstance(training.model, torch.nn.Module):
-        raise CommandError(f"{text} returned no model first: a {type(training.model).__name__}. {RETURN}")
-    if not callable(training.loss_fn):
-        raise CommandError(f"{text} returned no loss_fn second: a {type(training.loss_fn).__name__}. {RETURN}")
-    return training
+    return UserTraining(*returned)
+
+
+def _named(text: str, returned: dict[Any, Any]) -> UserTraining:
+    for name in returned:
+        if name not in UserTraining._fields:
+            raise CommandError(f"{text} returned what no training has: {name!r}. {RETURN}")
+    for name in ("model", "loader"):
+        if name not in returned:
+            raise CommandError(f"{text} returned no {name}: a dict of {', '.join(map(str, returned))}. {RETURN}")
+    return UserTraining(**{"loss_fn": None, **returned})
 
 
 def _module(name: str) -> ModuleType:
@@ -121,6 +145,8 @@ def failing(what: str) -> Iterator[None]:
 
 
 def _refused(error: BaseException) -> bool:
+    if isinstance(error, StudyError):
+        return True
     innermost = traceback.extract_tb(error.__traceback__)[-1].filename
     return isinstance(error, (TypeError, ValueError)) and innermost.startswith(OURS) and _place(error) is None
 

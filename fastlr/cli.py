@@ -1,4 +1,4 @@
-"""The command line: ``fastlr plot``, ``eval``, ``find``, ``sweep``, ``info``, ``demo`` and ``bench``.
+"""The command line: ``fastlr plot``, ``eval``, ``find``, ``sweep``, ``runs``, ``info``, ``demo`` and ``bench``.
 
 Exit status: 0 done, 1 failed (the reason is on stderr), 2 wrong usage, 3 a search found no rate, 130 interrupted.
 """
@@ -13,8 +13,10 @@ from typing import TypeAlias
 
 from fastlr._command import CommandError, whole
 from fastlr._info import info, info_text
+from fastlr._runs_commands import add_runs_command
 from fastlr._schedule_commands import close_quietly, picture_file, run_eval, run_plot, steps_range
-from fastlr._search_commands import add_search_commands
+from fastlr._search_commands import NONE_FOUND, add_search_commands
+from fastlr._search_options import seed_number
 from fastlr.benchmarks import CASES, FULL, PEERS, QUICK, RULES, bench
 from fastlr.benchmarks.cuda import CUDA_CASES, CUDA_FULL, CUDA_PEERS, CUDA_QUICK, DTYPES, bench_cuda
 from fastlr.demo import demo
@@ -29,16 +31,19 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_schedule_commands(commands)
     add_search_commands(commands)
+    add_runs_command(commands)
     demo_parser = commands.add_parser(
         "demo",
-        help="train a small network with fastlr.SGD beside torch.optim.SGD",
-        description="Train a small network on scikit-learn's digits with fastlr.SGD and with torch.optim.SGD and "
-        "torch's schedulers, from the same start on the same batches. Writes demo.png and demo.json.",
+        help="find a learning rate for a small network, train with it beside torch, and compare",
+        description="The whole way on scikit-learn's digits: a range test, a sweep of rates around what it suggests, a "
+        "training with the best one by fastlr.SGD and by torch.optim.SGD with torch's schedulers, and the same with "
+        "other rates. Writes demo.png and demo.json. The exit status is 3 where no rate is found.",
     )
     add = demo_parser.add_argument
     add("-o", "--output", type=Path, default=Path("fastlr-demo"), metavar="DIR", help="default: %(default)s")
     add("--epochs", type=whole, default=30, metavar="N", help="passes over the data (%(default)s)")
-    add("--seed", type=int, default=0, metavar="N", help="of weights and batches (%(default)s)")
+    add("--rates", type=rate_count, default=9, metavar="N", help="rates in the sweep, 2 to 64 (%(default)s)")
+    add("--seed", type=seed_number, default=0, metavar="N", help="of the split, weights and batches (%(default)s)")
     demo_parser.set_defaults(run=run_demo)
 
     info_parser = commands.add_parser(
@@ -104,9 +109,16 @@ def add_schedule_commands(commands: Commands) -> None:
     eval_parser.set_defaults(run=run_eval)
 
 
+def rate_count(text: str) -> int:
+    """How many rates a sweep of the demo has, as an argparse type."""
+    if not 2 <= whole(text) <= 64:
+        raise argparse.ArgumentTypeError(f"not from 2 to 64: {text!r}. Give such as 9")
+    return int(text)
+
+
 def run_demo(arguments: argparse.Namespace) -> int:
-    demo(arguments.output, epochs=arguments.epochs, seed=arguments.seed)
-    return 0
+    found = demo(arguments.output, epochs=arguments.epochs, seed=arguments.seed, rates=arguments.rates)
+    return 0 if found else NONE_FOUND
 
 
 def run_info(arguments: argparse.Namespace) -> int:

@@ -34,6 +34,34 @@ def validated() -> tuple[nn.Module, Any, list[Batch], list[Batch]]:
     return *make(), batches(3, seed=6)
 
 
+def smoothed(model: nn.Module, batch: Batch) -> Tensor:
+    return cross_entropy(model(batch[0]), batch[1], label_smoothing=0.2)
+
+
+def by_name() -> dict[str, Any]:
+    return {"model": network(), "loader": batches(20), "validation": batches(3, seed=6), "forward": smoothed}
+
+
+def misnamed() -> dict[str, Any]:
+    return {"model": network(), "loss": cross_entropy, "loader": batches(2)}
+
+
+def without_loader() -> dict[str, Any]:
+    return {"model": network(), "forward": smoothed}
+
+
+def without_loss() -> dict[str, Any]:
+    return {"model": network(), "loader": batches(2)}
+
+
+def two_losses() -> dict[str, Any]:
+    return {**by_name(), "loss_fn": cross_entropy}
+
+
+def no_forward() -> dict[str, Any]:
+    return {**by_name(), "forward": "smoothed"}
+
+
 class Nested:
     make = staticmethod(make)
 

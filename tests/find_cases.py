@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import random
-from collections.abc import Iterable
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -98,3 +102,29 @@ def differences(one: Any, other: Any, path: str = "") -> list[str]:
         pairs = enumerate(zip(one, other, strict=True))
         return [found for index, (a, b) in pairs for found in differences(a, b, f"{path}/{index}")]
     return [] if one == other else [f"{path}: {str(one)[:80]} and {str(other)[:80]}"]
+
+
+def interrupted(call: Callable[[], Any], at: int, modules: tuple[str, ...] = ("fastlr.", "torch.optim")) -> int:
+    """Call with a Ctrl-C as that function of these modules begins, or before that line of them; -1 for none.
+
+    Returns the number of both that were seen.
+    """
+    seen = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal seen
+        if not frame.f_globals.get("__name__", "").startswith(modules):
+            return None
+        swallowed = event == "call" and frame.f_code.co_flags & inspect.CO_GENERATOR  # what comes as Python closes one
+        if event in ("call", "line") and not swallowed:
+            seen += 1
+            if seen == at:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    return seen

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from fastlr.sweeping.settings import ENGINES
+
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 
@@ -52,6 +54,6 @@ def test_the_bench_runs_and_records(tmp_path: Path) -> None:
     assert [row["label"] for row in case["rows"]] == ["one training", "16 side by side"]
     assert case["rows"][1]["ratio"]["count"] == 5
     assert figures["verdicts"]["mlp-32"]["most"] == 4.0
-    assert figures["engines"]["mlp-32"].split(":")[0] in ("batched", "vmapped", "grad_and_value", "sequential")
+    assert figures["engines"]["mlp-32"].split(":")[0] in ENGINES
     assert json.loads(run.stdout.splitlines()[-1]) == figures["verdicts"]
     assert figures["machine"]["torch"] == torch.__version__

@@ -19,7 +19,9 @@ USAGE = [
     (["nonsense"], "nonsense"),
     (["demo", "--epochs", "0"], "not a positive whole number: '0'. Give 1 or more"),
     (["demo", "--epochs", "1.5"], "not a positive whole number: '1.5'"),
-    (["demo", "--seed", "one"], "one"),
+    (["demo", "--seed", "one"], "not a seed: 'one'. Give a whole number from 0 to 2**63 - 1"),
+    (["demo", "--rates", "1"], "not from 2 to 64: '1'. Give such as 9"),
+    (["demo", "--rates", "65"], "not from 2 to 64: '65'. Give such as 9"),
     (["demo", "extra"], "extra"),
     (["bench", "--threads", "-1"], "not a positive whole number: '-1'"),
     (["bench", "--cases", "enormous"], "many-tiny"),
@@ -49,7 +51,12 @@ def test_wrong_usage_ends_with_2_and_names_the_problem(arguments: list[str], mes
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], *([name, "--help"] for name in ("plot", "eval", "info", "demo", "bench"))]
+    "arguments",
+    [
+        ["--help"],
+        *([name, "--help"] for name in ("plot", "eval", "find", "sweep", "runs", "info", "demo", "bench")),
+        *(["runs", action, "--help"] for action in ("list", "show", "compare", "export")),
+    ],
 )
 def test_help(arguments: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -64,9 +71,7 @@ def test_version_from_the_shell(command: list[str], tmp_path: Path) -> None:
     assert ran.stdout == f"fastlr {version('torch-fastlr')}\n"
 
 
-@pytest.mark.parametrize(
-    ("module", "distribution"), [("rich", "rich"), ("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")]
-)
+@pytest.mark.parametrize(("module", "distribution"), [("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")])
 def test_a_missing_package_is_named_with_its_pip_line(
     module: str, distribution: str, monkeypatch: Patch, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -101,8 +106,8 @@ def test_an_interrupt_ends_with_130(monkeypatch: Patch, capsys: Capture) -> None
 
 
 def test_importing_fastlr_imports_nothing_that_only_the_commands_need(tmp_path: Path) -> None:
-    code = "import sys, fastlr; print([m for m in sys.modules if m.split('.')[0] in ('rich', 'matplotlib', 'sklearn')"
-    code += " or m.startswith(('fastlr.demo', 'fastlr.benchmarks', 'fastlr.cli'))])"
+    code = "import sys, fastlr; print([m for m in sys.modules if m.split('.')[0] in ('rich', 'matplotlib', 'optuna',"
+    code += " 'sklearn') or m.startswith(('fastlr.demo', 'fastlr.benchmarks', 'fastlr.cli', 'fastlr.studying'))])"
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
 

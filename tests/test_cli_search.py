@@ -38,8 +38,13 @@ FAILURES = [
     ("cli_search_example:leaving", "leaving() of cli_search_example failed: SystemExit: out of here ("),
     ("cli_search_example:nothing", "returned no training: a NoneType. Return (model, loss_fn, loader)"),
     ("cli_search_example:pair", "returned no training: a tuple of 2. Return"),
-    ("cli_search_example:swapped", "returned no model first: a list. Return"),
-    ("cli_search_example:no_loss", "returned no loss_fn second: a float. Return"),
+    ("cli_search_example:swapped", "returned no model: a list. Return"),
+    ("cli_search_example:no_loss", "returned no function as loss_fn: a float. Return"),
+    ("cli_search_example:misnamed", "returned what no training has: 'loss'. Return"),
+    ("cli_search_example:without_loader", "returned no loader: a dict of model, forward. Return"),
+    ("cli_search_example:without_loss", "returned neither loss_fn nor forward. Return"),
+    ("cli_search_example:two_losses", "returned both loss_fn and forward. Return"),
+    ("cli_search_example:no_forward", "returned no function as forward: a str. Return"),
     ("cli_search_example:used_up", ": The loader is an iterator"),
     ("cli_search_example:several_losses", "The loss is no number"),
     ("cli_search_example:wrong_sizes", "the training of cli_search_example:wrong_sizes failed: RuntimeError: "),
@@ -179,6 +184,22 @@ def test_a_fourth_entry_ranks_a_sweep_and_options_reach_the_optimizer(tmp_path: 
     np.testing.assert_array_equal(found.validation, expected.validation)
     assert found.dropped == expected.dropped
     assert "validation loss" in capsys.readouterr().out
+
+
+def test_a_dict_by_name_may_have_a_forward(tmp_path: Path, capsys: Capture) -> None:
+    found = tmp_path / "found.json"
+    for command in (FIND, SWEEP):
+        assert main([command[0], "cli_search_example:by_name", *command[2:], "--json", str(found)]) == 0
+        torch.manual_seed(3)
+        model, loader, validation, forward = example.by_name().values()
+        if command is FIND:
+            expected = find_lr(model, None, loader, low=1e-4, steps=40, seed=3, forward=forward)
+            np.testing.assert_array_equal(RangeTest.from_json(found.read_text()).losses, expected.losses)
+        else:
+            options = {"shape": warmup_cosine(1.0, 20), "validation": validation, "engine": "sequential", "seed": 3}
+            swept = sweep(model, None, loader, [0.01, 0.1, 1.0], steps=20, forward=forward, **options)
+            np.testing.assert_array_equal(Sweep.from_json(found.read_text()).validation, swept.validation)
+    capsys.readouterr()
 
 
 NOT_FOUND = [

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from fastlr._search_commands import option, rate_list
+from fastlr._search_options import option, rate_list
 from fastlr.cli import main
 from fastlr.schedules import Cosine
 

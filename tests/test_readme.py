@@ -47,6 +47,7 @@ def schedule_of(cell: str) -> fastlr.schedules.Schedule:
 def test_the_python_blocks_run_as_pasted_one_after_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     printed = []

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from sweep_cases import MODELS, OTHERS, RATES, model_of
+from sweep_cases import MODELS, OTHERS, RATES, model_of, torch_threads
 from torch import Tensor, nn
 
-from fastlr.sweeping import calibration, sweep
-from fastlr.sweeping.engines import batched, losses, sequential, vmapped
+from fastlr.sweeping import calibration, running, sweep
+from fastlr.sweeping.engines import Sequential, losses, makers
+from fastlr.sweeping.engines.batched import Batched
+from fastlr.sweeping.engines.vmapped import Vmapped
 from fastlr.sweeping.settings import ENGINES
+from fastlr.sweeping.training import Record, Training
 
 CROSS_ENTROPY = nn.functional.cross_entropy
 
@@ -21,6 +25,19 @@ CROSS_ENTROPY = nn.functional.cross_entropy
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial that takes its time, however short the training."""
     monkeypatch.setattr(calibration, "PART", 1e9)
+    monkeypatch.setattr(calibration, "WHOLE", 1e9)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    with torch_threads(1):
+        yield
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    with torch_threads(2):
+        yield
 
 
 @pytest.mark.usefixtures("patient")
@@ -39,40 +56,91 @@ def test_every_engine_is_timed_or_left_out(name: str) -> None:
 
 
 def test_the_trial_of_a_short_training_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = [0.0]
-    for owner in (sequential.Sequential, vmapped.Vmapped, batched.Batched):
-        monkeypatch.setattr(owner, "train", counting(owner.train, "", passes))
+    passes: list[str] = []
+    for owner in (Sequential, Vmapped, Batched):
+        monkeypatch.setattr(owner, "train", noting(owner.train, passes))
+    monkeypatch.setattr(running, "BlockedTraining", Nothing)
+    monkeypatch.setattr(running, "Training", Nothing)
     model, loader = model_of("mlp")
     choice = sweep(model, CROSS_ENTROPY, loader, RATES, steps=2).engine
-    assert passes == [2.0 + 2.0]  # one of each of two engines, and the training
+    assert sorted(passes) == sorted(["batched", "sequential", *["threaded"] * (torch.get_num_threads() > 1)])
     assert choice.excluded["vmapped"] == "not tried in so short a training"
 
 
-@pytest.mark.usefixtures("patient")
-@pytest.mark.parametrize("slow", ["batched", "vmapped", "grad_and_value", "sequential"])
+def noting(train: Callable[..., Tensor], passes: list[str]) -> Callable[..., Tensor]:
+    def noted(engine: Any, batch: Any) -> Tensor:
+        passes.append(type(engine).__name__.lower())
+        return train(engine, batch)
+
+    return noted
+
+
+class Nothing(Training):
+    def run(self, batches: Any) -> Record:
+        return self.record
+
+
+SECONDS = {"threaded": 4 / 3, "sequential": 1.0, "batched": 1.0, "vmapped": 1.0, "grad_and_value": 1.0}
+
+
+@pytest.mark.usefixtures("patient", "two_threads")
+@pytest.mark.parametrize("slow", SECONDS)
 def test_the_slow_one_is_not_taken(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time is counted in passes here, of which the slow engine takes a hundred."""
-    now = [0.0]
+    """Time is counted here in passes of three replicas; those of the slow engine take a hundred times as long."""
+    now, lock = [0.0], threading.Lock()
     monkeypatch.setattr(calibration.time, "perf_counter", lambda: now[0])
-    for owner in (sequential.Sequential, vmapped.Vmapped, batched.Batched):
-        monkeypatch.setattr(owner, "train", counting(owner.train, slow, now))
+
+    def counting(work: Callable[..., Tensor], seconds: float) -> Callable[..., Tensor]:
+        def counted(engine: Any, *given: Any) -> Tensor:
+            name = "grad_and_value" if getattr(engine, "_functional", False) else type(engine).__name__.lower()
+            with lock:
+                now[0] += 100.0 * seconds if name == slow else seconds
+            return work(engine, *given)
+
+        return counted
+
+    for owner in (Batched, Vmapped):
+        monkeypatch.setattr(owner, "train", counting(owner.train, 1.0))
+    monkeypatch.setattr(Sequential, "train_one", counting(Sequential.train_one, 1 / 3))
     model, loader = model_of("mlp")
     choice = sweep(model, CROSS_ENTROPY, loader, RATES, steps=2).engine
     assert choice.name != slow
-    assert choice.milliseconds[slow] == 100_000.0
-    assert choice.milliseconds[choice.name] == 1000.0
+    expected = {name: 1e3 * one * (100.0 if name == slow else 1.0) for name, one in SECONDS.items()}
+    assert choice.milliseconds == pytest.approx(expected)
     assert "against " in str(choice)
 
 
-def counting(train: Callable[..., Tensor], slow: str, now: list[float]) -> Callable[..., Tensor]:
-    def counted(engine: Any, batch: Any) -> Tensor:
-        name = type(engine).__name__.lower()
-        if getattr(engine, "_functional", False):
-            name = "grad_and_value"
-        now[0] += 100.0 if name == slow else 1.0
-        return train(engine, batch)
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(("alone", "engine", "sizes"), [(6.0, "batched", {1, 4, 12}), (2.5, "sequential", {1, 4})])
+def test_few_replicas_tell_what_to_expect_of_all(
+    alone: float, engine: str, sizes: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass takes 5 seconds here and 2 more for each replica: 29 for twelve, which is to gain a twentieth at least."""
+    now: list[float] = [0.0]
+    seen: set[int] = set()
+    passes, steps = Batched.train, Sequential.train_one
 
-    return counted
+    def batched(engine: Any, batch: Any) -> Tensor:
+        seen.add(len(engine.replicas.live))
+        now[0] += 5.0 + 2.0 * len(engine.replicas.live)
+        return passes(engine, batch)
+
+    def by_itself(engine: Any, *given: Any) -> Tensor:
+        now[0] += alone
+        return steps(engine, *given)
+
+    monkeypatch.setattr(calibration.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(calibration, "makers", lambda *given: {name: makers(*given)[name] for name in PAIR})
+    monkeypatch.setattr(Batched, "train", batched)
+    monkeypatch.setattr(Sequential, "train_one", by_itself)
+    model, loader = model_of("mlp")
+    choice = sweep(model, CROSS_ENTROPY, loader, [0.01 * (i + 1) for i in range(12)], steps=2).engine
+    assert choice.milliseconds == pytest.approx({"batched": 1e3 * 29.0, "sequential": 1e3 * 12 * alone})
+    assert choice.name == engine
+    assert seen == sizes
+
+
+PAIR = ("batched", "sequential")
 
 
 def mixed(losses: Tensor) -> Tensor:
@@ -89,8 +157,8 @@ def without_gradients(losses: Tensor) -> Tensor:
 def test_a_wrong_engine_is_noticed(
     fault: Callable[[Tensor], Tensor], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = batched.Batched._losses
-    monkeypatch.setattr(batched.Batched, "_losses", lambda *given: fault(right(*given)))
+    right = Batched._losses
+    monkeypatch.setattr(Batched, "_losses", lambda *given: fault(right(*given)))
     model, loader = model_of("mlp")
     choice = sweep(model, nn.CrossEntropyLoss(label_smoothing=0.1), loader, RATES, steps=2).engine
     assert choice.name != "batched"
@@ -147,12 +215,13 @@ class Counting(nn.Module):
         return out * (1.0 if float(out.detach().sum()) > 0 else 1.5)
 
 
-@pytest.mark.usefixtures("patient")
+@pytest.mark.usefixtures("patient", "one_thread")
 def test_a_model_for_torch_alone_runs_one_after_another() -> None:
     model, (_, loader) = Counting(), model_of("linear")
     found = sweep(model, CROSS_ENTROPY, loader, RATES, steps=3)
     assert found.engine.name == "sequential"
-    assert set(found.engine.excluded) == {"batched", "vmapped", "grad_and_value"}
+    assert set(found.engine.excluded) == set(ENGINES) - {"sequential"}
+    assert found.engine.excluded["threaded"] == "torch has one thread"
     assert "Counting is no layer that it knows" in str(found.engine)
     assert "the only one" in str(found.engine)
 
@@ -163,10 +232,11 @@ def test_an_engine_that_fails_leaves_the_random_numbers_to_the_next(monkeypatch:
         torch.rand(7)
         raise RuntimeError("no")
 
-    monkeypatch.setattr(batched.Batched, "train", failing)
+    monkeypatch.setattr(Batched, "train", failing)
     model, loader = model_of("dropout")
     choice = sweep(model, CROSS_ENTROPY, loader, RATES, steps=2).engine
-    assert choice.excluded == {"batched": "RuntimeError: no"}
+    reasons = {"batched": "RuntimeError: no", "threaded": "the model draws random numbers, whose order threads mix up"}
+    assert choice.excluded == reasons
 
 
 def hooked() -> nn.Module:

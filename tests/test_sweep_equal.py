@@ -131,7 +131,7 @@ def test_any_loss(loss: str) -> None:
 KNOWN = [nn.MSELoss(), nn.L1Loss(), nn.SmoothL1Loss(), nn.HuberLoss(), nn.functional.binary_cross_entropy_with_logits]
 
 
-@pytest.mark.parametrize("loss_fn", KNOWN, ids=str)
+@pytest.mark.parametrize("loss_fn", KNOWN, ids=lambda loss_fn: getattr(loss_fn, "__name__", str(loss_fn)))
 def test_known_losses_over_stacked_outputs(loss_fn: Any) -> None:
     model, loader = model_of("mlp", torch.float64)
     loader = [(x, torch.rand(len(x), 3, dtype=torch.float64)) for x, _ in loader]

@@ -12,7 +12,8 @@ from torch import nn
 
 import fastlr
 from fastlr.searching.arrivals import Arrivals
-from fastlr.sweeping import halving, sweep, training
+from fastlr.sweeping import halving, running, sweep, training
+from fastlr.sweeping.calibration import ONE_BY_ONE
 from fastlr.sweeping.settings import ENGINES
 
 CROSS_ENTROPY = nn.functional.cross_entropy
@@ -86,8 +87,13 @@ class Kinked(nn.Module):
         return (self.weight + self.weight.abs()).sqrt().sum() * x.mean()
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("engine", [name for name in ENGINES if name != "batched"])
-def test_a_gradient_that_is_not_finite_holds_up_no_other_replica(engine: str) -> None:
+def test_a_gradient_that_is_not_finite_holds_up_no_other_replica(
+    engine: str, later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if later:
+        as_on_a_gpu(monkeypatch)
     # Where clipping by norm skips a step, it is that of all groups.
     found = sweep(
         Kinked(), output, ONES, [0.1, 100.0], steps=6, optimizer=fastlr.SGD, max_grad_norm=0.25, engine=engine
@@ -109,13 +115,23 @@ class Late(Arrivals):
         return found
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_losses_that_come_later_change_nothing(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, loader = model_of(WITH_BUFFERS, torch.float64)
-    given: dict[str, Any] = {"steps": STEPS, "engine": engine, "halving": 2, "validation": loader, "validate_every": 4}
-    at_once = sweep(model, CROSS_ENTROPY, loader, [0.01, 0.05, 0.1, 1e200, 1e250], **given)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "Arrivals", Late)
     monkeypatch.setattr(training.Training, "_on_host", lambda *_: False)
+    monkeypatch.setattr(running, "BlockedTraining", training.Training)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_losses_that_come_later_change_nothing(
+    engine: str, clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, loader = model_of(WITH_BUFFERS, torch.float64)
+    given: dict[str, Any] = {"steps": STEPS, "engine": engine, "halving": 2, "validation": loader, "validate_every": 4}
+    if clip is not None:
+        given["max_grad_norm"] = clip
+    at_once = sweep(model, CROSS_ENTROPY, loader, [0.01, 0.05, 0.1, 1e200, 1e250], **given)
+    as_on_a_gpu(monkeypatch)
     later = sweep(model, CROSS_ENTROPY, loader, [0.01, 0.05, 0.1, 1e200, 1e250], **given)
     np.testing.assert_allclose(later.losses, at_once.losses, rtol=1e-9)
     assert later.diverged == at_once.diverged
@@ -188,7 +204,7 @@ def test_halving_frees_the_work_and_changes_nothing_for_the_rest(engine: str, mo
 
     monkeypatch.setattr(fastlr.SGD, "_update", counted)
     halved = sweep(model, CROSS_ENTROPY, loader, rates, steps=40, engine=engine, halving=2)
-    if engine == "sequential":  # which has an optimizer for each
+    if engine in ONE_BY_ONE:  # which have an optimizer for each
         assert sizes == [1] * (8 * 10 + 4 * 10 + 2 * 20)
     else:
         assert sizes == [8] * 10 + [4] * 10 + [2] * 20

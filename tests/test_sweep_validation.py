@@ -48,7 +48,7 @@ def trained(model: nn.Module, loader: list, rate: float, every: int, held_out: l
     return found
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "threaded"])  # not for dropout
 def test_means_over_the_samples_in_evaluation_mode(engine: str) -> None:
     torch.manual_seed(1)
     whole = Both().double()

@@ -13,10 +13,9 @@ from torch.optim import Optimizer
 from fastlr.finder import arguments, driving
 from fastlr.finder.curve import Curve
 from fastlr.finder.result import RangeTest
-from fastlr.finder.run import Training, run_restored
+from fastlr.finder.run import run_restored
 from fastlr.finder.smoothing import Array
 from fastlr.finder.suggestions import Suggestion
-from fastlr.searching.batches import device_of
 
 __all__ = ["RangeTest", "Suggestion", "find_lr"]
 
@@ -92,20 +91,17 @@ def find_lr(
     """
     rates = arguments.rates_between(low, high, steps)
     arguments.check_numbers(accumulate, repeats, smoothing, stop, seed)
-    arguments.check_model(model, loss_fn, forward)
-    modules = [model, *([loss_fn] if isinstance(loss_fn, torch.nn.Module) else [])]
-    training = Training(
-        model=model,
-        loss_fn=loss_fn,
-        loader=loader,
-        optimizer=arguments.optimizer_for(modules, optimizer),
-        forward=forward,
+    modules, training = arguments.training(
+        model,
+        loss_fn,
+        loader,
+        optimizer,
+        forward,
         accumulate=accumulate,
         autocast=autocast,
         scaler=scaler,
-        device=device_of(model) if device is None else torch.device(device),
+        device=device,
     )
-    arguments.check_mixed_precision(training)
     runs = []
     for index, one in enumerate(_seeds(seed, repeats)):
         tell = _telling(progress, rates, index * steps)

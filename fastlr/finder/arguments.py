@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,6 +16,7 @@ import fastlr.optim
 from fastlr.finder.run import Training, needs_closure
 from fastlr.finder.smoothing import Array
 from fastlr.schedules import Geometric, checks
+from fastlr.searching.batches import device_of
 from fastlr.searching.restoring import trainable
 
 
@@ -73,6 +74,36 @@ def optimizer_for(modules: list[torch.nn.Module], given: Optimizer | Callable[[A
     if not isinstance(made, Optimizer):
         raise TypeError(f"No optimizer was made: {made!r}. Return a torch.optim.Optimizer.")
     return made
+
+
+def training(
+    model: torch.nn.Module,
+    loss_fn: Callable[..., Any] | None,
+    loader: Iterable[Any],
+    optimizer: Optimizer | Callable[[Any], Optimizer] | None,
+    forward: Callable[[Any, Any], Any] | None,
+    *,
+    accumulate: int,
+    autocast: torch.dtype | AbstractContextManager[Any] | None,
+    scaler: Any,
+    device: torch.device | str | None,
+) -> tuple[list[torch.nn.Module], Training]:
+    """The user's side of a range test, checked, and the modules that take part in it."""
+    check_model(model, loss_fn, forward)
+    modules = [model, *([loss_fn] if isinstance(loss_fn, torch.nn.Module) else [])]
+    found = Training(
+        model=model,
+        loss_fn=loss_fn,
+        loader=loader,
+        optimizer=optimizer_for(modules, optimizer),
+        forward=forward,
+        accumulate=accumulate,
+        autocast=autocast,
+        scaler=scaler,
+        device=device_of(model) if device is None else torch.device(device),
+    )
+    check_mixed_precision(found)
+    return modules, found
 
 
 def check_mixed_precision(training: Training) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from fastlr.finder import driving
 from fastlr.finder.smoothing import Array
 from fastlr.finder.watching import Watch
 from fastlr.searching.arrivals import read
-from fastlr.searching.batches import Batches, split
+from fastlr.searching.batches import Batches
+from fastlr.searching.losses import loss_of, require_finite
 from fastlr.searching.restoring import restored
 
 
@@ -39,12 +39,7 @@ class Training:
     def loss(self, batch: Any) -> Tensor:
         """The loss of one batch, checked."""
         with self._casting():
-            if self.forward is not None:
-                loss = self.forward(self.model, batch)
-            else:
-                inputs, named, target = split(batch)
-                loss = cast("Callable[..., Any]", self.loss_fn)(self.model(*inputs, **named), target)
-        return checked(loss)
+            return loss_of(self.model, batch, self.loss_fn, self.forward)
 
     def _casting(self) -> AbstractContextManager[Any]:
         if isinstance(self.autocast, torch.dtype):
@@ -62,17 +57,6 @@ class Ran:
     restarts: int
 
 
-def checked(loss: Any) -> Tensor:
-    """The loss as a tensor without dimensions. Raises TypeError and ValueError for what is none."""
-    if not isinstance(loss, Tensor):
-        raise TypeError(f"The loss is no tensor: {type(loss).__name__}. Return the tensor to call backward() on.")
-    if loss.numel() != 1 or loss.is_complex():
-        raise ValueError(
-            f"The loss is no number: {loss.dtype} of shape {list(loss.shape)}. Average it, as with reduction='mean'."
-        )
-    return loss.reshape(())
-
-
 def run_restored(
     training: Training,
     modules: list[torch.nn.Module],
@@ -88,8 +72,7 @@ def run_restored(
             randomness.seed(seed)
         if not training.model.training:
             training.model.train()
-        with torch.inference_mode(False), torch.enable_grad():
-            return run(training, rates, limit, tell)
+        return run(training, rates, limit, tell)
 
 
 def run(training: Training, rates: Array, limit: float | None, tell: Callable[[int, float], object]) -> Ran:
@@ -100,8 +83,7 @@ def run(training: Training, rates: Array, limit: float | None, tell: Callable[[i
     batches = Batches(training.loader, training.device)
     values = map(float, read(_trained(training, rates, batches)))
     start = next(values)
-    if not math.isfinite(start):
-        raise ValueError(f"The loss is not finite before any update: {start}. Look at the model and its inputs.")
+    require_finite(start)
     watch, losses, stopped = Watch(start, limit), [], None
     for place, loss in enumerate(values):
         losses.append(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -22,7 +23,8 @@ class restored:
     That is: parameters, buffers, plain attributes and train flags of the modules; gradients (there are none inside the
     block) and ``requires_grad``; the optimizer's groups, state and attributes, and the count of a `fastlr.LRScheduler`
     that follows it; a gradient scaler; the random numbers of Python, NumPy and torch on every device in use, and those
-    of the loader. Needs as much memory as these tensors. Version counters of tensors go on.
+    of the loader; the filters of warnings. Gradients are recorded inside. Needs as much memory as these tensors.
+    Version counters of tensors go on.
 
     Entering gives the random numbers, for a block that has to start from them again, or from a seed.
     """
@@ -56,6 +58,8 @@ class restored:
         self._restore()
 
     def _begin(self) -> Randomness:
+        for context in (warnings.catch_warnings(), torch.inference_mode(False), torch.enable_grad()):
+            self._stack.enter_context(context)
         kept = Kept()
         for module in self._modules:
             kept.keep_module(module)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,7 @@ from fastlr.schedules import Schedule
 from fastlr.searching.restoring import restored
 from fastlr.sweeping.result import Sweep
 from fastlr.sweeping.running import run
-from fastlr.sweeping.settings import Rate, settings
+from fastlr.sweeping.settings import Rate, Settings, settings
 from fastlr.sweeping.subject import Subject
 
 if TYPE_CHECKING:
@@ -104,15 +103,24 @@ def sweep(
         confidence=confidence,
         progress=progress,
     )
+    return swept(model, loss_fn, forward, loader, asked, shape, seed)
+
+
+def swept(
+    model: torch.nn.Module,
+    loss_fn: Callable[..., Any] | None,
+    forward: Callable[[Any, Any], Any] | None,
+    loader: Iterable[Any],
+    asked: Settings,
+    shape: Schedule | None,
+    seed: int | None,
+    chosen: Callable[[str], object] | None = None,
+) -> Sweep:
+    """The sweep of settings that have been checked. `chosen` hears of the engine's name before the training begins."""
     modules = [loss_fn] if isinstance(loss_fn, torch.nn.Module) else []
-    with ExitStack() as stack:
-        if validation is not None:
-            stack.enter_context(restored(loader=validation))
-        randomness = stack.enter_context(restored(*modules, loader=loader))
+    with restored(loader=asked.validation), restored(*modules, loader=loader) as randomness:
         if seed is not None:
             randomness.seed(seed)
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(warnings.catch_warnings())
         # Of torch.func, where it goes through the replicas one by one: the trial's times show it.
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        return run(Subject(model, loss_fn, forward), loader, asked, shape)
+        return run(Subject(model, loss_fn, forward), loader, asked, shape, chosen)

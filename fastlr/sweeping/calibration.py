@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastlr.sweeping.engines import Engine, Unsupported
+from fastlr.sweeping.checking import Outcome, difference, shortened
+from fastlr.sweeping.engines import Engine, Sequential, Threaded, Unsupported, makers
 from fastlr.sweeping.replicas import Replicas
 from fastlr.sweeping.settings import Settings
+from fastlr.sweeping.subject import Subject
 
+FEW = 4  # replicas that every engine is checked with, or as many as torch has threads
 ROUNDS = 4
-PART = 0.03  # of the training's time that the trial takes at most, after a pass of two engines
-FAR, FAR_AT_FIRST = 1.5, 4.0  # times as slow as the fastest: not timed again
-SHORT = 0.02  # seconds of a first pass that say little, as it sets things up
+STEPS = 3  # of a replica by itself, one behind the other
+PART = 0.01  # of the training's time that the trial with a few takes at most, after a pass of the first engines
+WHOLE = 0.02  # and with all, of those that promise something
+GAIN = 0.95  # of the time of one after another: who promises less is not tried with all
+FAR = 1.5  # times as slow as the fastest: not tried with all either
 SPREAD = 0.2  # between the first and the last replica's parameters, so that mixing them up shows
-ROUNDING = 1e-3  # what an engine may be off, as a part of the norm: a rounding may put a ReLU on the other side of 0
-ON_GPU = 1e-2  # where products may be in TF32
 LAST = "sequential"
+ONE_BY_ONE = ("threaded", LAST)
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,8 @@ class Choice:
 
     Attributes:
         name: "batched", "vmapped", "grad_and_value" or "sequential".
-        milliseconds: Of forward and backward of all replicas on the first batch, for each engine that was timed; with
-            the update where it is one for all.
+        milliseconds: Of a step of all replicas, for each engine that was timed; what a few replicas let expect for one
+            that was not tried with all.
         excluded: Why the other engines could not be taken.
         chunk: How many replicas run at once.
     """
@@ -48,122 +53,148 @@ class Choice:
         if self.name in self.milliseconds:
             why = f"{self.milliseconds[self.name]:.3g} ms a step"
             parts.append(f"{why}, against {', '.join(others)}" if others else f"{why}, the only one")
-        else:
+        elif not self.excluded:
             parts.append("as asked for")
         if without:
             parts.append(f"not {', '.join(without)}")
         return f"{self.name}: {'; '.join(parts)}"
 
 
-class Outcome(NamedTuple):
-    """What an engine has made of a pass."""
-
-    losses: Tensor
-    grads: list[Tensor]
-    buffers: list[Tensor]
-
-
 class Calibration:
-    """Tries engines on replicas that differ a little, and puts the replicas back afterwards."""
+    """Tries engines on replicas that differ a little, first on a few of them: most models show there which is none."""
 
     def __init__(
-        self, makers: dict[str, Callable[[], Engine]], replicas: Replicas, batch: Any, asked: Settings
+        self, subject: Subject, trained: Sequence[nn.Parameter], at_once: int, batch: Any, asked: Settings
     ) -> None:
-        self._makers, self._replicas, self._batch, self._asked = makers, replicas, batch, asked
-        self._steps = asked.steps
+        self._subject, self._trained, self._at_once, self._batch, self._asked = subject, trained, at_once, batch, asked
+        self._count = len(asked.entries)
         self._spent = 0.0
         self.excluded: dict[str, str] = {}
-        self.times: dict[str, float] = {}
+        self.times: dict[str, float] = {}  # of a step of all replicas
 
-    def choose(self) -> tuple[Engine, Choice]:
+    def choose(self) -> tuple[Engine, Replicas, Choice]:
         """The fastest engine whose losses, gradients and buffers are those of the last one but for rounding."""
-        made = {LAST: self._makers[LAST]()}
-        update = self._update()
-        expected, self.times[LAST] = self._outcome(made[LAST])
-        for name in self._makers:
-            if name == LAST or (engine := self._made(name)) is None:
-                continue
-            if len(made) > 1 and not self._affords(min(self.times.values())):
-                self.excluded[name] = "not tried in so short a training"
-                continue
+        few = self._replicas(min(self._count, max(FEW, torch.get_num_threads())))
+        engines = self._checked(few)
+        self._expect(engines, few)
+        promising = self._promising()
+        whole = self._replicas(self._count) if promising else few
+        self._time_whole(promising, whole)
+        name = min([*promising, *(one for one in self.times if one in ONE_BY_ONE)], key=self.times.__getitem__)
+        milliseconds = {one: 1e3 * self.times[one] for one in makers(self._subject, few) if one in self.times}
+        engine, replicas = self._ready(name, whole if name in promising else None)
+        return engine, replicas, Choice(name, milliseconds, self.excluded, engine.together)
+
+    def take(self, name: str) -> tuple[Engine, Replicas, Choice]:
+        """The engine of this name. Raises ValueError where it is none for the model."""
+        try:
+            engine, replicas = self._ready(name)
+            if name not in ONE_BY_ONE:
+                engine.train(self._batch)
+        except Exception as error:
+            problem = shortened(error)
+            raise ValueError(f"The engine {name!r} does not take this model: {problem}. Use 'auto'.") from error
+        self._put_back(replicas)
+        return engine, replicas, Choice(name, chunk=engine.together)
+
+    def _replicas(self, count: int, *, held: bool = True) -> Replicas:
+        return Replicas(self._subject, self._trained, count, self._at_once, held=held)
+
+    def _ready(self, name: str, replicas: Replicas | None = None) -> tuple[Engine, Replicas]:
+        """The engine on all replicas, which are as in the model."""
+        if replicas is None:
+            replicas = self._replicas(self._count, held=name not in ONE_BY_ONE)
+        self._put_back(replicas)
+        return makers(self._subject, replicas)[name](), replicas
+
+    @staticmethod
+    def _put_back(replicas: Replicas) -> None:
+        replicas.restart()
+        replicas.forget_modules()
+
+    def _affords(self, seconds: float, part: float) -> bool:
+        """Whether the trial remains a small part of the training with so many seconds more."""
+        return self._spent + seconds <= part * self._asked.steps * min(self.times.values())
+
+    def _checked(self, few: Replicas) -> dict[str, Engine]:
+        """The engines that do the same as the last one, with what their first pass lets expect; others are excluded."""
+        made = makers(self._subject, few)
+        found = {LAST: made.pop(LAST)()}
+        expected = self._outcome(LAST, found[LAST], few)
+        for name, make in made.items():
             try:
-                found, seconds = self._outcome(engine)
-                problem = _difference(found, expected)
+                engine = make()
+                if isinstance(engine, Threaded) and engine.workers == 1:
+                    raise Unsupported("torch has one thread")
+                has_one = any(other not in ONE_BY_ONE for other in found)
+                if has_one and not self._affords(min(self.times.values()) * len(few.live) / self._count, PART):
+                    raise Unsupported("not tried in so short a training")
+                problem = difference(self._outcome(name, engine, few), expected)
             except Exception as error:  # whatever an engine has against the model
-                problem = _shortened(error)
+                problem = shortened(error)
             if problem:
                 self.excluded[name] = problem
+                self.times.pop(name, None)
             else:
-                made[name], self.times[name] = engine, seconds
-        self._time_again(made)
-        for name in self.times:
-            self.times[name] += update if made[name].accumulates else 0.0
-        self._put_back()
-        name = min(self.times, key=self.times.__getitem__)
-        milliseconds = {one: 1e3 * self.times[one] for one in self._makers if one in self.times}
-        return made[name], Choice(name, milliseconds, self.excluded, self._at_once(name))
+                found[name] = engine
+        return found
 
-    def take(self, name: str) -> tuple[Engine, Choice]:
-        """The engine of this name. Raises ValueError where it is none for the model."""
-        engine = self._made(name)
-        if engine is not None and name != LAST:
-            try:
-                engine.train(self._batch)
-            except Exception as error:
-                self.excluded[name] = _shortened(error)
-        self._put_back()
-        if engine is None or name in self.excluded:
-            raise ValueError(f"The engine {name!r} does not take this model: {self.excluded[name]}. Use 'auto'.")
-        return engine, Choice(name, chunk=self._at_once(name))
-
-    def _at_once(self, name: str) -> int:
-        return 1 if name == LAST else max(chunk.size for chunk in self._replicas.chunks)
-
-    def _made(self, name: str) -> Engine | None:
-        try:
-            return self._makers[name]()
-        except Unsupported as reason:
-            self.excluded[name] = str(reason)
-            return None
-
-    def _put_back(self) -> None:
-        self._replicas.restart()
-        self._replicas.forget_modules()
-
-    def _update(self) -> float:
-        """How long the fused update of all takes, on a CPU: that of one replica finds its tensors in the caches."""
-        if not self._replicas.params[0].is_cpu:
-            return 0.0
-        self._replicas.hold_gradients()
-        optimizer = self._asked.optimizer(self._replicas.leaves, zeroes=True)
-        optimizer.step()
-        start = time.perf_counter()
-        optimizer.step()
-        return time.perf_counter() - start
-
-    def _affords(self, seconds: float) -> bool:
-        """Whether the trial remains a small part of the training with a pass of so many seconds more."""
-        return self._spent + seconds <= PART * self._steps * min(self.times.values())
-
-    def _outcome(self, engine: Engine) -> tuple[Outcome, float]:
-        """What a pass makes, and how long it takes."""
-        self._replicas.restart(SPREAD)
+    def _outcome(self, name: str, engine: Engine, few: Replicas) -> Outcome:
+        """What a pass makes."""
+        few.restart(SPREAD)
         seconds, losses = self._pass(engine)
-        grads, buffers = ([one.clone() for one in stacks] for stacks in (engine.gradients(), self._replicas.buffers))
-        return Outcome(losses, grads, buffers), seconds
+        self.times[name] = seconds * self._count / len(few.live)
+        grads, buffers = ([one.clone() for one in stacks] for stacks in (engine.gradients(), few.buffers))
+        return Outcome(losses, grads, buffers)
 
-    def _time_again(self, engines: dict[str, Engine]) -> None:
-        """More passes, in turns, of all that may still be the fastest: a first one is slow, and times differ."""
-        for index in range(ROUNDS):
-            # The first passes had to set up what later ones find.
-            far = FAR if index else FAR_AT_FIRST
-            close = [name for name, one in self.times.items() if one < max(far * min(self.times.values()), SHORT)]
-            for name in close if len(close) > 1 else ():
-                if self._affords(self.times[name]):
-                    self.times[name] = min(self.times[name], self._pass(engines[name])[0])
+    def _expect(self, engines: dict[str, Engine], few: Replicas) -> None:
+        """How long a step of all takes, from what it costs with a few replicas and with one."""
+        number, alone, passes = len(few.live), {}, {}
+        for name, engine in engines.items():
+            cost = self.times[name] * number / self._count
+            if isinstance(engine, Sequential) and few.params[0].is_cpu:
+                alone[name] = self._steps_of(engine), cost
+            else:
+                passes[name] = self._pass_of(engine), cost
+        found = self._lowest({**alone, **passes}, PART)
+        self.times.update({name: found[name] for name in alone if name in found})
+        some = {name: found.get(name, cost) for name, (_, cost) in passes.items()}
+        few.drop(range(1, number))
+        one = self._lowest({name: (measure, some[name]) for name, (measure, _) in passes.items()}, PART)
+        chunks = -(-self._count // self._at_once)
+        for name, seconds in some.items():
+            each = max(0.0, seconds - one.get(name, 0.0)) / max(1, number - (name in one))
+            self.times[name] = self._count * each + chunks * max(0.0, seconds - number * each)
+
+    def _promising(self) -> list[str]:
+        """The engines that may gain enough with all replicas to be tried with them."""
+        stacked = {name: one for name, one in self.times.items() if name not in ONE_BY_ONE}
+        alone = min(one for name, one in self.times.items() if name in ONE_BY_ONE)
+        return [name for name, one in stacked.items() if one < min(GAIN * alone, FAR * min(stacked.values()))]
+
+    def _time_whole(self, names: list[str], whole: Replicas) -> None:
+        """The time of a step of all, with the update."""
+        if not names:
+            return
+        update = self._update(whole)
+        passes = {name: self._pass_of(makers(self._subject, whole)[name]()) for name in names}
+        found = self._lowest({name: (measure, self.times[name]) for name, measure in passes.items()}, WHOLE)
+        self.times.update({name: found.get(name, self.times[name]) + update for name in names})
+
+    def _lowest(self, measures: dict[str, tuple[Callable[[], float], float]], part: float) -> dict[str, float]:
+        """What each measures, with what it costs at first, in turns: first passes are slow, and times differ."""
+        found: dict[str, float] = {}
+        for _ in range(ROUNDS):
+            for name, (measure, cost) in measures.items():
+                if self._affords(min(cost, found.get(name, cost)), part):
+                    found[name] = min(measure(), found.get(name, math.inf))
+        return found
+
+    def _pass_of(self, engine: Engine) -> Callable[[], float]:
+        return lambda: self._pass(engine)[0]
 
     def _pass(self, engine: Engine) -> tuple[float, Tensor]:
-        device, again = self._replicas.params[0].device, engine.drawn()
+        device, again = engine.replicas.params[0].device, engine.drawn()
         _wait(device)
         start = time.perf_counter()
         try:
@@ -175,43 +206,39 @@ class Calibration:
             self._spent += seconds
         return seconds, losses
 
+    def _steps_of(self, engine: Sequential) -> Callable[[], float]:
+        """Measures a step of all by steps of as many as run at once, one behind the other: in blocks, as they will."""
+        replicas = list(zip(engine.replicas.live, engine.replicas.modules(), strict=True))[: engine.workers]
+        leaves = engine.replicas.leaves
+        optimizers = {place: self._asked.optimizer_of(place, leaves[place]) for place, _ in replicas}
+
+        def steps(replica: tuple[int, nn.Module]) -> None:
+            for _ in range(STEPS):
+                engine.train_one(*replica, self._batch).item()
+                optimizers[replica[0]].step()
+
+        def measure() -> float:
+            again, start = engine.drawn(), time.perf_counter()
+            engine.each(steps, replicas)
+            seconds = time.perf_counter() - start
+            again()
+            self._spent += seconds
+            return seconds / STEPS * -(-self._count // engine.workers)
+
+        return measure
+
+    def _update(self, whole: Replicas) -> float:
+        """How long the fused update of all takes, on a CPU: that of one replica finds its tensors in the caches."""
+        if not whole.params[0].is_cpu:
+            return 0.0
+        whole.hold_gradients()
+        optimizer = self._asked.optimizer(whole.leaves, zeroes=True)
+        optimizer.step()
+        start = time.perf_counter()
+        optimizer.step()
+        return time.perf_counter() - start
+
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _difference(found: Outcome, expected: Outcome) -> str:
-    """How they differ by more than rounding, else nothing."""
-    if found.losses.shape != expected.losses.shape:
-        return "its losses have another shape"
-    if _apart([found.losses], [expected.losses]):
-        return "its losses are others than those of one after another"
-    # All together: a gradient that is 0 but for rounding has no digits of its own.
-    if _apart(found.grads, expected.grads):
-        return "its gradients are others than those of one after another"
-    if any(_apart([mine], [other]) for mine, other in zip(found.buffers, expected.buffers, strict=True)):
-        return "its buffers are others than those of one after another"
-    return ""
-
-
-def _apart(found: list[Tensor], expected: list[Tensor]) -> bool:
-    """Whether they are, of some replica, further apart than a part of their norm."""
-    apart = whole = torch.zeros(())
-    allowed = ROUNDING
-    for mine, other in zip(found, expected, strict=True):
-        exact = other.double().reshape(len(other), -1)
-        apart = apart.to(exact.device) + (mine.double().reshape(len(other), -1) - exact).square().sum(1)
-        whole = whole.to(exact.device) + exact.square().sum(1)
-        if other.is_cuda:
-            allowed = max(allowed, ON_GPU)
-        if other.is_floating_point():
-            allowed = max(allowed, 10.0 * torch.finfo(other.dtype).eps)
-    return bool((apart.sqrt() > allowed * whole.sqrt()).any())
-
-
-def _shortened(error: Exception) -> str:
-    """The first line of what an engine has against a model."""
-    text = next(iter(str(error).strip().splitlines()), "")
-    text = text if isinstance(error, Unsupported) else f"{type(error).__name__}: {text}"
-    return text if len(text) <= 120 else f"{text[:117]}..."

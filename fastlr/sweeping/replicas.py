@@ -25,16 +25,19 @@ class Chunk(NamedTuple):
 class Replicas:
     """R copies of what the model trains, and of its buffers, as stacked tensors.
 
-    Gradients have their place for good: `engines` add to it, and the optimizer, whose parameters are `leaves`, reads
-    and zeroes it. A step so has no Python for each replica.
+    With `held`, gradients have their place for good: `engines` add to it, and the optimizer, whose parameters are
+    `leaves`, reads and zeroes it. A step so has no Python for each replica. Else each leaf gets its own in every pass.
 
     Attributes:
+        at_once: How many may run through the model together.
         live: The places among the entries of the replicas that are still here.
         leaves: Of each of all replicas, its parameters; without elements once it has been dropped.
     """
 
-    def __init__(self, subject: Subject, trained: Sequence[nn.Parameter], count: int, chunk: int) -> None:
-        self._subject, self._chunk = subject, chunk
+    def __init__(
+        self, subject: Subject, trained: Sequence[nn.Parameter], count: int, at_once: int, *, held: bool = True
+    ) -> None:
+        self._subject, self.at_once = subject, min(count, at_once)
         self.live = list(range(count))
         self.trained = list(trained)
         self.model_buffers = list(subject.model.buffers())
@@ -43,29 +46,20 @@ class Replicas:
         with torch.no_grad():
             self._held = [param.detach().clone() for param in self._fixed]  # the same for all replicas
             self.params = [_stacked(param, count) for param in self.trained]
-            self.grads = [torch.zeros_like(param) for param in self.params]
+            self.grads = [torch.zeros_like(param) for param in self.params] if held else []
             self.buffers = [_stacked(buffer, count) for buffer in self.model_buffers]
         self.leaves = [self._leaves_of(place) for place in range(count)]
         self._modules: list[nn.Module] | None = None
-        self.chunks = self._chunks()
+        self.chunks = self._chunks() if held else []
 
     def _leaves_of(self, place: int) -> list[Tensor]:
-        leaves: list[Tensor] = []
-        leaves.extend(nn.Parameter(param[place]) for param in self.params)
-        return leaves
+        return [nn.Parameter(_part(param, place)) for param in self.params]
 
     def hold_gradients(self) -> None:
         """Have the optimizer read the gradients where the engines add to them."""
         for position, place in enumerate(self.live):
             for leaf, grad in zip(self.leaves[place], self.grads, strict=True):
                 leaf.grad = grad[position]
-
-    def release_gradients(self) -> None:
-        """Have every leaf its own gradients, for an engine that goes from one replica to the next."""
-        self.grads, self.chunks = [], []
-        for leaves in self.leaves:
-            for leaf in leaves:
-                leaf.grad = None
 
     def forget_modules(self) -> None:
         """Make other models at the next use, without what these have kept outside of parameters and buffers."""
@@ -84,7 +78,7 @@ class Replicas:
         stand_ins.update((id(param), leaf) for param, leaf in zip(self.trained, own, strict=True))
         stand_ins.update((id(param), nn.Parameter(held, False)) for param, held in self._shared())
         stand_ins.update(
-            (id(buffer), stack[position]) for buffer, stack in zip(self.model_buffers, self.buffers, strict=True)
+            (id(buffer), _part(stack, position)) for buffer, stack in zip(self.model_buffers, self.buffers, strict=True)
         )
         module = self._subject.copied(stand_ins)
         for one, model in zip(module.modules(), self._subject.template.modules(), strict=True):
@@ -97,7 +91,7 @@ class Replicas:
     def _chunks(self) -> list[Chunk]:
         """The chunks that cover the stacks: as even as they can be."""
         count = len(self.live)
-        pieces = -(-count // self._chunk)
+        pieces = -(-count // self.at_once)
         ends = [count * piece // pieces for piece in range(pieces + 1)]
         return [self._chunk_of(first, last) for first, last in itertools.pairwise(ends)]
 
@@ -141,7 +135,7 @@ class Replicas:
             for position, module in enumerate(self._modules):
                 for own, old, stack in zip(module.buffers(), former, self.buffers, strict=False):
                     if own.data_ptr() == old[kept[position]].data_ptr():  # else the model has put another there
-                        own.data = stack[position]
+                        own.data = _part(stack, position)
         if self.grads:
             self.hold_gradients()
             self.chunks = self._chunks() if self.live else []
@@ -165,6 +159,11 @@ class Replicas:
 
 def _stacked(tensor: Tensor, count: int) -> Tensor:
     return tensor.detach().unsqueeze(0).repeat(count, *[1] * tensor.dim())
+
+
+def _part(stack: Tensor, position: int) -> Tensor:
+    """That of one replica, with a count of its changes of its own: replicas may run at the same time."""
+    return stack[position].data
 
 
 def _picked(stack: Tensor, kept: list[int]) -> Tensor:

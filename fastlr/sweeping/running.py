@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,46 @@ from fastlr.schedules import Schedule
 from fastlr.searching.batches import Batches, device_of
 from fastlr.searching.randomness import Randomness
 from fastlr.sweeping import memory
-from fastlr.sweeping.blocks import BlockedTraining
+from fastlr.sweeping.blocks import BlockedTraining, Drawn
 from fastlr.sweeping.calibration import Calibration
-from fastlr.sweeping.engines import makers
-from fastlr.sweeping.replicas import Replicas
+from fastlr.sweeping.engines import Sequential
 from fastlr.sweeping.result import Sweep
 from fastlr.sweeping.settings import Settings
 from fastlr.sweeping.subject import Look, Subject
 from fastlr.sweeping.training import Training
 
+DRAWN = "after the first batch the model drew random numbers, whose order threads mix up: begun again without"
 STATES = {"sgd": 1, "lion": 1, "adam": 2}  # tensors that an optimizer keeps for a parameter
 
 
-def run(subject: Subject, loader: Iterable[Any], asked: Settings, shape: Schedule | None) -> Sweep:
+def run(
+    subject: Subject,
+    loader: Iterable[Any],
+    asked: Settings,
+    shape: Schedule | None,
+    chosen: Callable[[str], object] | None = None,
+) -> Sweep:
     """What `fastlr.sweep` does once its arguments are checked. Random numbers are the caller's to restore."""
-    batches = Batches(loader, device_of(subject.model))
     devices = {tensor.device.type for tensor in subject.model.parameters()}
+    beginning = Randomness(devices, loader)
+    try:
+        return _run(subject, loader, asked, shape, chosen, devices)
+    except Drawn:
+        beginning.restore()
+        subject = Subject(subject.model, subject.loss_fn, subject.forward)
+        found = _run(subject, loader, replace(asked, engine="sequential"), shape, chosen, devices)
+        return replace(found, engine=replace(found.engine, excluded={"threaded": DRAWN}))
+
+
+def _run(
+    subject: Subject,
+    loader: Iterable[Any],
+    asked: Settings,
+    shape: Schedule | None,
+    chosen: Callable[[str], object] | None,
+    devices: set[str],
+) -> Sweep:
+    batches = Batches(loader, device_of(subject.model))
     if asked.validation is not None:
         before = Randomness(devices, asked.validation)
         next(Batches(asked.validation))  # raises where it is empty, before any work
@@ -35,11 +60,12 @@ def run(subject: Subject, loader: Iterable[Any], asked: Settings, shape: Schedul
     first = next(batches)
     randomness = Randomness(devices, loader)
     look = subject.look(first, randomness)
-    replicas = _replicas(subject, look, asked)
-    calibration = Calibration(makers(subject, replicas), replicas, first, asked)
-    engine, choice = calibration.choose() if asked.engine == "auto" else calibration.take(asked.engine)
+    calibration = Calibration(subject, look.trained, _at_once(look, asked), first, asked)
+    engine, replicas, choice = calibration.choose() if asked.engine == "auto" else calibration.take(asked.engine)
+    if chosen is not None:
+        chosen(choice.name)
     randomness.restore()
-    blocked = choice.name == "sequential" and replicas.params[0].is_cpu
+    blocked = isinstance(engine, Sequential) and replicas.params[0].is_cpu
     training = (BlockedTraining if blocked else Training)(asked, replicas, engine, look.loss)
     record = training.run(itertools.chain([first], batches))
     count = len(asked.entries)
@@ -60,15 +86,15 @@ def run(subject: Subject, loader: Iterable[Any], asked: Settings, shape: Schedul
     )
 
 
-def _replicas(subject: Subject, look: Look, asked: Settings) -> Replicas:
-    """All replicas, in chunks that fit. Raises ValueError where not even their parameters do."""
+def _at_once(look: Look, asked: Settings) -> int:
+    """How many replicas run together. Raises ValueError where not even their parameters fit."""
     count, device = len(asked.entries), look.trained[0].device
     free = memory.available(device)
     tensors = 2 + STATES[asked.rule.rule] + ("ema_decay" in asked.options) + ("master_weights" in asked.options)
     needed = count * tensors * sum(param.nbytes for param in look.trained)
     memory.require(needed, free, count)
     at_once = memory.replicas_at_once(look.saved, None if free is None else free - needed, count)
-    return Replicas(subject, look.trained, count, min(count, asked.chunk or at_once))
+    return min(count, asked.chunk or at_once)
 
 
 def _notes(look: Look, batches: Batches, asked: Settings, shape: Schedule | None) -> Iterator[str]:

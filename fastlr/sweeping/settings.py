@@ -15,7 +15,8 @@ from fastlr.optim.scheduled import ScheduledOptimizer
 from fastlr.schedules import Constant, ReduceOnPlateau, Schedule, checks
 from fastlr.searching.batches import check_loader
 
-ENGINES = ("batched", "vmapped", "grad_and_value", "sequential")
+ENGINES = ("batched", "vmapped", "grad_and_value", "threaded", "sequential")
+CLIPPING = ("max_grad_norm", "norm_per_group")
 
 Rate = float | Schedule
 
@@ -97,17 +98,21 @@ class Settings:
     confidence: float
     progress: Callable[[int, Rate, float], object] | None
 
-    def optimizer(self, params: list[list[torch.Tensor]], *, zeroes: bool) -> ScheduledOptimizer:
-        """One group for each replica. With clipping by norm a step may have to be done again: it zeroes nothing."""
+    def optimizer(self, params: list[list[torch.Tensor]], *, zeroes: bool, clips: bool = True) -> ScheduledOptimizer:
+        """One group for each replica. Where it clips by norm a step may have to be done again: it zeroes nothing."""
         groups = [{"params": own, "lr": entry.followed} for own, entry in zip(params, self.entries, strict=True)]
-        return self._over(groups, zeroes=zeroes)
+        return self._over(groups, zeroes=zeroes, clips=clips)
 
     def optimizer_of(self, place: int, params: list[torch.Tensor]) -> ScheduledOptimizer:
         """For one replica alone, which has new gradients in every step."""
         return self._over([{"params": params, "lr": self.entries[place].followed}], zeroes=False)
 
-    def _over(self, groups: list[dict[str, Any]], *, zeroes: bool) -> ScheduledOptimizer:
-        options = {**self.options, "zero_grad_in_step": zeroes and not self.clips}
+    def _over(self, groups: list[dict[str, Any]], *, zeroes: bool, clips: bool = True) -> ScheduledOptimizer:
+        options = {**self.options, "zero_grad_in_step": zeroes and not (clips and self.clips)}
+        if not clips:
+            options = {
+                name: value for name, value in options.items() if name not in ("max_grad_norm", "norm_per_group")
+            }
         return self.rule(groups, **options)
 
     @property

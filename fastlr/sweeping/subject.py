@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import pickle
 import random
 from collections.abc import Callable
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from fastlr.finder.run import checked
-from fastlr.searching.batches import split
+from fastlr.searching.losses import loss_of, require_finite
 from fastlr.searching.randomness import Randomness
 
 
@@ -43,6 +41,7 @@ class Subject:
             (one, {name: value for name, value in vars(one).items() if isinstance(value, (bool, int, float, str))})
             for one in self.template.modules()
         ]
+        self.draws = False  # random numbers
         self.draws_elsewhere = False  # from the generators of Python or NumPy
 
     def reset(self) -> None:
@@ -65,12 +64,7 @@ class Subject:
 
     def loss(self, module: Callable[..., Any], batch: Any) -> Tensor:
         """The loss of one batch, as the user defines it."""
-        if self.forward is not None:
-            loss = self.forward(module, batch)
-        else:
-            inputs, named, target = split(batch)
-            loss = self.loss_fn(module(*inputs, **named), target)  # type: ignore[misc]
-        return checked(loss)
+        return loss_of(module, batch, self.loss_fn, self.forward)
 
     def look(self, batch: Any, randomness: Randomness) -> Look:
         """Run a copy on the batch, once, and go back to the random numbers before.
@@ -79,7 +73,7 @@ class Subject:
             ValueError: The loss is not finite or has no gradient, or the model changes its input.
         """
         own = dict(self.template.named_parameters())
-        drawn = _python_states()
+        drawn = drawn_by_torch(), drawn_elsewhere()
         inputs = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors_in(batch)]
         saved = [0]
 
@@ -87,17 +81,14 @@ class Subject:
             saved[0] += tensor.nbytes
             return tensor
 
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             loss = self.loss(self.template, batch)
             if not loss.requires_grad:
                 raise ValueError(
                     "The loss depends on no parameter that requires a gradient. Compute it from the model."
                 )
             value = float(loss.detach())
-            if not math.isfinite(value):
-                raise ValueError(
-                    f"The loss is not finite before any update: {value}. Look at the model and its inputs."
-                )
+            require_finite(value)
             loss.backward(inputs=[param for param in own.values() if param.requires_grad])  # type: ignore[no-untyped-call]
         self._require_unchanged(inputs)
         users = dict(self.model.named_parameters())
@@ -108,7 +99,8 @@ class Subject:
         for param in own.values():
             param.grad = None
             param.requires_grad_(False)
-        self.draws_elsewhere = _python_states() != drawn
+        self.draws_elsewhere = drawn_elsewhere() != drawn[1]
+        self.draws = self.draws_elsewhere or drawn_by_torch() != drawn[0]
         randomness.restore()
         return Look(trained, unused, value, saved[0])
 
@@ -144,7 +136,12 @@ def _check(model: Any, loss_fn: Any, forward: Any) -> None:
         raise ValueError(f"No parameter to train: {type(model).__name__}. Set requires_grad on some.")
 
 
-def _python_states() -> tuple[Any, ...]:
+def drawn_by_torch() -> bytes:
+    """Where torch's generator of the CPU is."""
+    return torch.get_rng_state().numpy().tobytes()
+
+
+def drawn_elsewhere() -> tuple[Any, ...]:
     """Where the generators of Python and NumPy are."""
     return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))
 

@@ -16,6 +16,7 @@ from fastlr.searching.arrivals import Arrivals
 from fastlr.searching.batches import Batches, split
 from fastlr.searching.randomness import Randomness
 from fastlr.sweeping import halving
+from fastlr.sweeping.clipping import clip
 from fastlr.sweeping.engines import Engine
 from fastlr.sweeping.replicas import Replicas
 from fastlr.sweeping.settings import Settings
@@ -51,18 +52,21 @@ class Training:
         count = len(settings.entries)
         self._settings, self._replicas, self._engine = settings, replicas, engine
         self._start = first_loss
+        self._at_once = self._on_host(replicas)
         engine.begin()
         self._make_optimizer()
         self._step = 0
-        self._at_once = self._on_host(replicas)
         self._arrivals = Arrivals()
         self._awaited: deque[tuple[int, list[int]]] = deque()
         self._latest = 0  # the step whose losses were noted last
+        self._has_stopped = False  # some replica, as it diverged
         self._rungs = {} if settings.halving is None else halving.rungs(settings.steps, count, settings.halving)
         self.record = Record(np.full((settings.steps, count), np.nan), [None] * count, [None] * count)
 
     def _make_optimizer(self) -> None:
-        self._optimizer = self._settings.optimizer(self._replicas.leaves, zeroes=self._engine.accumulates)
+        self._optimizer = self._settings.optimizer(
+            self._replicas.leaves, zeroes=self._engine.accumulates, clips=self._at_once
+        )
 
     def _forget(self, places: list[int]) -> None:
         """Free the optimizer's state of replicas."""
@@ -83,7 +87,7 @@ class Training:
             if self._at_once:
                 self._note(step, self._replicas.live, losses)
             else:
-                self._arrivals.push(losses)
+                self._arrivals.push(torch.stack([losses, self._clipped()]) if self._settings.clips else losses)
                 self._awaited.append((step, self._replicas.live))
                 self._look(wait=False)
             if self._replicas.live:
@@ -108,16 +112,30 @@ class Training:
     def _look(self, *, wait: bool) -> None:
         """Note the losses that have arrived from the device."""
         for arrived in self._arrivals.arrived(wait=wait):
-            self._note(*self._awaited.popleft(), arrived)
+            step, live = self._awaited.popleft()
+            losses, norms = arrived if arrived.dim() == 2 else (arrived, None)
+            self._note(step, live, losses)
+            if norms is not None:
+                self._stop([live[place] for place in np.flatnonzero(~np.isfinite(norms.numpy()))], step)
+
+    def _clipped(self) -> torch.Tensor:
+        """Clip the gradients where they are; returns the norms of all replicas, which are not waited for."""
+        limit = self._settings.options["max_grad_norm"]
+        if self._engine.accumulates:
+            return clip(self._replicas.grads, limit)
+        leaves = (self._replicas.leaves[place] for place in self._replicas.live)
+        return torch.stack([torch.nn.utils.clip_grad_norm_(own, limit) for own in leaves])
 
     def _note(self, step: int, live: list[int], losses: torch.Tensor) -> None:
         """Keep losses, and stop the replicas that diverge."""
         values = losses.double().numpy()
         self._latest = step
-        self.record.losses[step, live] = values
-        self.record.losses[step, [place for place in live if self.record.diverged[place] is not None]] = np.nan
+        row = self.record.losses[step]
+        row[live] = values
+        if self._has_stopped:  # perhaps since this step
+            row[[place for place in live if self.record.diverged[place] is not None]] = np.nan
         factor = self._settings.freeze_above
-        if values.max() <= self._start or _near(values, factor):
+        if _harmless(values, self._start, factor):
             return
         self._stop([live[place] for place in np.flatnonzero(halving.diverged(values, self._start, factor))], step)
 
@@ -132,6 +150,7 @@ class Training:
         """Take diverged replicas out; the losses after the one that shows it count no more."""
         going = [place for place in places if place in self._replicas.live]
         for place in going:
+            self._has_stopped = True
             self.record.diverged[place] = step
             self.record.losses[step + 1 :, place] = np.nan
         self._drop(going)
@@ -144,7 +163,7 @@ class Training:
 
     def _update(self) -> None:
         self._optimizer.step()
-        if not self._settings.clips:
+        if not (self._settings.clips and self._at_once):
             return  # the step has zeroed the gradients
         # A norm that is not finite skips the step for all of them: without that replica it is done after all.
         norms = self._optimizer.grad_norm
@@ -193,10 +212,12 @@ class Training:
         self.record.last_validation = (each, weights)
 
 
-def _near(values: Floats, factor: float | None) -> bool:
-    """Whether no loss is above the factor times the lowest."""
-    low = values.min()
-    return factor is not None and low > 0.0 and bool(values.max() <= factor * low)
+def _harmless(values: Floats, start: float, factor: float | None) -> bool:
+    """Whether no loss is above the first one, or above the factor times the lowest: most steps."""
+    high = float(values.max())
+    if high <= start:
+        return True
+    return factor is not None and high <= factor * float(values.min())  # false for NaN, and where the lowest is below 0
 
 
 def _size(batch: Any) -> int:

@@ -20,53 +20,38 @@ class Unsupported(Exception):
 
 
 class Engine(ABC):
-    """Runs the live replicas, a chunk at a time, all with the same random numbers."""
+    """Runs the live replicas, all with the same random numbers."""
+
+    # Gradients are added to the replicas' own; else each replica has new ones in every pass.
+    accumulates: ClassVar[bool]
 
     def __init__(self, subject: Subject, replicas: Replicas) -> None:
         self.subject, self.replicas = subject, replicas
 
     @abstractmethod
-    def _losses(self, chunk: Chunk, batch: Any) -> Tensor:
-        """The losses of a chunk, for autograd."""
-
-    def _train(self, chunk: Chunk, batch: Any) -> Tensor:
-        losses = self._losses(chunk, batch)
-        losses.sum().backward(inputs=chunk.params)  # type: ignore[no-untyped-call]
-        return losses.detach()
-
-    # Gradients are added to the replicas' own; else each replica has new ones in every pass.
-    accumulates: ClassVar[bool] = True
-
     def begin(self) -> None:
         """From here on the optimizer uses the gradients of this engine."""
-        self.replicas.hold_gradients()
 
+    @abstractmethod
+    def train(self, batch: Any) -> Tensor:
+        """The loss of each live replica, whose gradients are there then."""
+
+    @abstractmethod
     def gradients(self) -> list[Tensor]:
         """Those of the last pass, of all replicas stacked."""
-        return self.replicas.grads
 
-    def _modules(self) -> list[nn.Module]:
-        """What has train flags."""
-        return [self.subject.template]
-
-    def train(self, batch: Any) -> Tensor:
-        """The loss of each live replica; their gradients are added to the replicas' own."""
-        return self._each(self._train, batch)
-
+    @abstractmethod
     def evaluate(self, batch: Any) -> Tensor:
         """The loss of each live replica, inside `evaluating`."""
-        return self._each(self._losses, batch)
 
-    def _each(self, function: Callable[[Chunk, Any], Tensor], batch: Any) -> Tensor:
-        chunks = self.replicas.chunks
-        if len(chunks) == 1:
-            return function(chunks[0], batch)
-        losses, again = [], self.drawn()
-        for index, chunk in enumerate(chunks):
-            if index:
-                again()
-            losses.append(function(chunk, batch))
-        return torch.cat(losses)
+    @property
+    @abstractmethod
+    def together(self) -> int:
+        """How many replicas run through the model at once."""
+
+    @abstractmethod
+    def _modules(self) -> list[nn.Module]:
+        """What has train flags."""
 
     def drawn(self) -> Callable[[], None]:
         """Goes back to the present random numbers, those that the model draws from."""
@@ -96,3 +81,48 @@ class Engine(ABC):
         finally:
             for one, training in flags:
                 one.training = training
+
+
+class StackedEngine(Engine):
+    """Runs a chunk of stacked replicas at a time."""
+
+    accumulates: ClassVar[bool] = True
+
+    @abstractmethod
+    def _losses(self, chunk: Chunk, batch: Any) -> Tensor:
+        """The losses of a chunk, for autograd."""
+
+    def _train(self, chunk: Chunk, batch: Any) -> Tensor:
+        losses = self._losses(chunk, batch)
+        losses.sum().backward(inputs=chunk.params)  # type: ignore[no-untyped-call]
+        return losses.detach()
+
+    def begin(self) -> None:
+        self.replicas.hold_gradients()
+
+    def gradients(self) -> list[Tensor]:
+        return self.replicas.grads
+
+    @property
+    def together(self) -> int:
+        return max(chunk.size for chunk in self.replicas.chunks)
+
+    def _modules(self) -> list[nn.Module]:
+        return [self.subject.template]
+
+    def train(self, batch: Any) -> Tensor:
+        return self._each(self._train, batch)
+
+    def evaluate(self, batch: Any) -> Tensor:
+        return self._each(self._losses, batch)
+
+    def _each(self, function: Callable[[Chunk, Any], Tensor], batch: Any) -> Tensor:
+        chunks = self.replicas.chunks
+        if len(chunks) == 1:
+            return function(chunks[0], batch)
+        losses, again = [], self.drawn()
+        for index, chunk in enumerate(chunks):
+            if index:
+                again()
+            losses.append(function(chunk, batch))
+        return torch.cat(losses)

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from fastlr.searching.batches import split
 from fastlr.sweeping.engines import losses
-from fastlr.sweeping.engines.base import Engine, Unsupported
+from fastlr.sweeping.engines.base import StackedEngine, Unsupported
 from fastlr.sweeping.engines.layers import Form, Stack, rows
 from fastlr.sweeping.engines.table import Layer, function_of
 from fastlr.sweeping.replicas import Chunk, Replicas
 from fastlr.sweeping.subject import Subject
 
 
-class Batched(Engine):
+class Batched(StackedEngine):
     """One product, or one grouped convolution, for a layer of all replicas; one loss and one backward pass."""
 
     def __init__(self, subject: Subject, replicas: Replicas) -> None:

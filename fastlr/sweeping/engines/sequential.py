@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from fastlr.sweeping.engines.base import Engine
-from fastlr.sweeping.replicas import Chunk
+from fastlr.sweeping.replicas import Replicas
+from fastlr.sweeping.subject import Subject
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Sequential(Engine):
-    """Chunks are of no use to it: one replica is in memory at a time."""
+    """Has a model for each replica. What a pass keeps for its backward pass is in memory once."""
 
     accumulates: ClassVar[bool] = False
+    workers = 1  # how many replicas run at once
+
+    def __init__(self, subject: Subject, replicas: Replicas) -> None:
+        super().__init__(subject, replicas)
+        self.stopped = threading.Event()  # whoever does several steps looks whether it is set
+
+    @property
+    def together(self) -> int:
+        return self.workers
 
     def begin(self) -> None:
-        self.replicas.release_gradients()
+        for leaves in self.replicas.leaves:
+            for leaf in leaves:
+                leaf.grad = None
 
     def gradients(self) -> list[Tensor]:
         leaves = zip(*(self.replicas.leaves[place] for place in self.replicas.live), strict=True)
@@ -30,12 +47,7 @@ class Sequential(Engine):
         return self.replicas.modules()
 
     def train(self, batch: Any) -> Tensor:
-        losses, again = [], self.drawn()
-        for index, (place, module) in enumerate(zip(self.replicas.live, self.replicas.modules(), strict=True)):
-            if index:
-                again()
-            losses.append(self.train_one(place, module, batch))
-        return torch.stack(losses)
+        return self._of_each(lambda replica: self.train_one(*replica, batch))
 
     def train_one(self, place: int, module: nn.Module, batch: Any) -> Tensor:
         """The loss of one replica, which has its gradients then."""
@@ -47,12 +59,17 @@ class Sequential(Engine):
         return loss.detach()
 
     def evaluate(self, batch: Any) -> Tensor:
-        losses, again = [], self.drawn()
-        for index, module in enumerate(self.replicas.modules()):
+        return self._of_each(lambda replica: self.subject.loss(replica[1], batch))
+
+    def _of_each(self, function: Callable[[tuple[int, nn.Module]], Tensor]) -> Tensor:
+        replicas = zip(self.replicas.live, self.replicas.modules(), strict=True)
+        return torch.stack(self.each(function, replicas))
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """What the function makes of each, all with the same random numbers."""
+        found, again = [], self.drawn()
+        for index, item in enumerate(items):
             if index:
                 again()
-            losses.append(self.subject.loss(module, batch))
-        return torch.stack(losses)
-
-    def _losses(self, chunk: Chunk, batch: Any) -> Tensor:
-        raise NotImplementedError
+            found.append(function(item))
+        return found

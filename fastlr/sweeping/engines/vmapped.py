@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
-from fastlr.sweeping.engines.base import Engine
+from fastlr.sweeping.engines.base import StackedEngine
 from fastlr.sweeping.replicas import Chunk, Replicas
 from fastlr.sweeping.subject import Subject
 
 
-class Vmapped(Engine):
+class Vmapped(StackedEngine):
     """``vmap`` of the loss, whose backward pass autograd does; `functional`: of ``grad_and_value`` of the loss."""
 
     def __init__(self, subject: Subject, replicas: Replicas, *, functional: bool = False) -> None:
