@@ -78,6 +78,23 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_threaded() -> Iterator[None]:
+    """With one thread of torch's, as few threads as the small networks of some tests want."""
+    from fastlr.demo import one_thread
+
+    with one_thread():
+        yield
+
+
+@pytest.fixture
+def kept() -> Any:
+    """A study in memory, where nothing waits for a disk."""
+    from fastlr.studying import study
+
+    return study("digits", pytest.importorskip("optuna").storages.InMemoryStorage())
+
+
+@pytest.fixture
 def standin() -> Iterator[standin_driver.Standin]:
     """The stand-in for CUDA's driver, without records of earlier tests. Any damage that it saw fails the test."""
     driver = load_standin()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,10 +14,11 @@ import torch
 
 import fastlr
 from fastlr.cli import main
-from fastlr.demo import one_thread
 from fastlr.finder import RangeTest, find_lr
 from fastlr.schedules import Cosine, Warmup, warmup_cosine
 from fastlr.sweeping import Sweep, sweep
+
+pytestmark = pytest.mark.usefixtures("one_threaded")
 
 Capture: TypeAlias = pytest.CaptureFixture[str]
 Patch: TypeAlias = pytest.MonkeyPatch
@@ -53,12 +53,6 @@ FAILURES = [
         "the training of cli_search_example:failing_loss failed: KeyError: 'weights' (",
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.mark.parametrize("command", [["find"], ["sweep", "--rates", "0.1,1"]], ids=["find", "sweep"])

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +21,8 @@ from fastlr.demo.task import Digits, Part, load_digits, network
 from fastlr.finder import RangeTest
 from fastlr.sweeping import Sweep
 
+pytestmark = pytest.mark.usefixtures("one_threaded")
+
 Capture: TypeAlias = pytest.CaptureFixture[str]
 Patch: TypeAlias = pytest.MonkeyPatch
 
@@ -31,12 +32,6 @@ WARMUP = 2
 ARGUMENTS = ["demo", "--epochs", str(EPOCHS), "--rates", str(RATES), "--seed", str(SEED)]
 PARTS = {"train": 1152, "validation": 285, "test": 360}
 TIMED = ("machine", "seconds", "seconds_alone", "engine_by_itself", "update_us")
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

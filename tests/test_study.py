@@ -14,7 +14,6 @@ import torch
 from study_cases import EXACT, RATES, STEPS, Counted, assert_same, shuffled, training
 
 import fastlr
-from fastlr.demo import one_thread
 from fastlr.finder import RangeTest, find_lr
 from fastlr.schedules import Cosine
 from fastlr.studying import Study, study
@@ -22,17 +21,7 @@ from fastlr.sweeping import sweep
 
 optuna = pytest.importorskip("optuna")
 
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture
-def kept() -> Study:
-    """In memory, where nothing waits for a disk."""
-    return study("digits", optuna.storages.InMemoryStorage())
+pytestmark = pytest.mark.usefixtures("one_threaded")
 
 
 def reopened(kept: Study) -> Study:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import numpy as np
 import pytest
 from study_cases import EXACT, RATES, Counted, assert_same, changed, quick_folder, training
 
-from fastlr.demo import one_thread
 from fastlr.sweeping import sweep
 
 optuna = pytest.importorskip("optuna")
@@ -32,16 +30,12 @@ from fastlr.studying.packing import PIECE, packed, unpacked  # noqa: E402
 from fastlr.studying.starts import Start  # noqa: E402
 from fastlr.studying.store import Store  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_threaded")
+
 Patch = pytest.MonkeyPatch
 ENDS = [work.Ended(0.5, {1: 0.5}, {}), work.Ended(None, {}, {})]
 START = Start("parameters", "batch", 0, 1.0)
 STATE = optuna.trial.TrialState
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 class Killed(BaseException):

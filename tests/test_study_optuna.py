@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
 from typing import Any
 
 import cli_search_example as example
@@ -13,27 +12,17 @@ import pytest
 from study_cases import EXACT, RATES, STEPS, assert_same, quick_folder, shuffled, training
 
 import fastlr
-from fastlr.demo import one_thread
 from fastlr.finder import RangeTest
 from fastlr.schedules import Piecewise
 from fastlr.studying import Study, study
 from fastlr.sweeping import Sweep, sweep
 
 optuna = pytest.importorskip("optuna")
+
+pytestmark = pytest.mark.usefixtures("one_threaded")
 COMPLETE, PRUNED = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED
 STORED = [0.1, 0.3, 1e30]
 VALIDATED = {**EXACT, "validation": example.batches(3, seed=6), "validate_every": 5}
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture
-def kept() -> Study:
-    return study("digits", optuna.storages.InMemoryStorage())
 
 
 def test_each_rate_is_a_trial_in_the_file(capfd: pytest.CaptureFixture[str]) -> None:

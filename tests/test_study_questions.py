@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import cli_search_example as example
@@ -13,24 +13,14 @@ import torch
 from study_cases import EXACT, RATES, Counted, assert_same, training
 
 import fastlr
-from fastlr.demo import one_thread
 from fastlr.schedules import Cosine
-from fastlr.studying import Study, StudyError, study
+from fastlr.studying import Study, StudyError
 from fastlr.sweeping import sweep
 
 optuna = pytest.importorskip("optuna")
 questions = pytest.importorskip("fastlr.studying.questions")
 
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-@pytest.fixture
-def kept() -> Study:
-    return study("digits", optuna.storages.InMemoryStorage())
+pytestmark = pytest.mark.usefixtures("one_threaded")
 
 
 OTHERS: list[dict[str, Any]] = [

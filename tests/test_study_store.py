@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,15 @@ import pytest
 from study_cases import EXACT, RATES, Counted, assert_same, changed, quick_folder, training
 
 import fastlr
-from fastlr.demo import one_thread
 from fastlr.studying import Study, StudyError, study
 from fastlr.sweeping import sweep
 
 optuna = pytest.importorskip("optuna")
 from fastlr.studying import opening, store  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("one_threaded")
+
 Patch = pytest.MonkeyPatch
-
-
-@pytest.fixture(autouse=True)
-def few_threads() -> Iterator[None]:
-    with one_thread():
-        yield
 
 
 def no_database(file: Path) -> None:

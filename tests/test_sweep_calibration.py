@@ -63,7 +63,9 @@ def test_the_trial_of_a_short_training_is_short(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(running, "Training", Nothing)
     model, loader = model_of("mlp")
     choice = sweep(model, CROSS_ENTROPY, loader, RATES, steps=2).engine
-    assert sorted(passes) == sorted(["batched", "sequential", *["threaded"] * (torch.get_num_threads() > 1)])
+    assert set(passes) - {"threaded"} == {"batched", "sequential"}
+    assert len(passes) - passes.count("batched") <= 2  # and batched: one that is checked, two each with few, one, all
+    assert passes.count("batched") <= 1 + 3 * calibration.FIRST
     assert choice.excluded["vmapped"] == "not tried in so short a training"
 
 

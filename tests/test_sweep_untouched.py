@@ -180,9 +180,10 @@ def test_a_model_in_evaluation_mode_is_trained_in_train_mode() -> None:
     assert not any(module.training for module in model.modules())
 
 
-def test_inside_of_no_grad() -> None:
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_inside_of_no_grad_and_inference_mode(mode: Any) -> None:
     model, loader = model_of("mlp")
-    with torch.no_grad():
+    with mode():
         found = sweep(model, CROSS_ENTROPY, loader, RATES, steps=5)
         assert not torch.is_grad_enabled()
     assert np.isfinite(found.losses).all()
