@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fastlr.sweeping.engines import Sequential, Threaded
-from fastlr.sweeping.subject import drawn_by_torch, drawn_elsewhere, tensors_in
+from fastlr.sweeping.subject import drawn_by_torch, drawn_elsewhere, tensors_in, version_of
 from fastlr.sweeping.training import Record, Training
 
 BLOCK = 32  # steps of a replica before the next one's, whose batches are kept meanwhile
@@ -140,7 +140,7 @@ class _Given:
 
 
 def _versions(batch: Any) -> list[int]:
-    return [tensor._version for tensor in tensors_in(batch)]
+    return [version_of(tensor) for tensor in tensors_in(batch)]
 
 
 def _norm(norms: float | tuple[float, ...] | None) -> float:

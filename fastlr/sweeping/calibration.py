@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,9 @@ ROUNDS = 4
 STEPS = 3  # of a replica by itself, one behind the other
 PART = 0.01  # of the training's time that the trial with a few takes at most, after a pass of the first engines
 WHOLE = 0.02  # and with all, of those that promise something
-GAIN = 0.95  # of the time of one after another: who promises less is not tried with all
+SHORT = 0.05  # seconds of a pass that say little, where something else may have come between:
+FIRST = 2  # so many are done in any case, the first of which sets things up
+GAIN = 0.95  # of the fastest one's time so far: who promises less is not tried with all
 FAR = 1.5  # times as slow as the fastest: not tried with all either
 SPREAD = 0.2  # between the first and the last replica's parameters, so that mixing them up shows
 LAST = "sequential"
@@ -34,7 +36,7 @@ class Choice:
     """The engine that was taken, and why.
 
     Attributes:
-        name: "batched", "vmapped", "grad_and_value" or "sequential".
+        name: "threaded", "batched", "vmapped", "grad_and_value" or "sequential".
         milliseconds: Of a step of all replicas, for each engine that was timed; what a few replicas let expect for one
             that was not tried with all.
         excluded: Why the other engines could not be taken.
@@ -68,6 +70,8 @@ class Calibration:
     ) -> None:
         self._subject, self._trained, self._at_once, self._batch, self._asked = subject, trained, at_once, batch, asked
         self._count = len(asked.entries)
+        # Without schedules, which a few steps may already end; a rate of 0 takes as long.
+        self._standing = replace(asked, entries=[replace(entry, followed=0.0) for entry in asked.entries])
         self._spent = 0.0
         self.excluded: dict[str, str] = {}
         self.times: dict[str, float] = {}  # of a step of all replicas
@@ -77,12 +81,14 @@ class Calibration:
         few = self._replicas(min(self._count, max(FEW, torch.get_num_threads())))
         engines = self._checked(few)
         self._expect(engines, few)
-        promising = self._promising()
-        whole = self._replicas(self._count) if promising else few
-        self._time_whole(promising, whole)
-        name = min([*promising, *(one for one in self.times if one in ONE_BY_ONE)], key=self.times.__getitem__)
+        tried, whole = [one for one in self.times if one in ONE_BY_ONE], few
+        while promising := self._promising(tried):
+            whole = self._replicas(self._count) if whole is few else whole
+            self._time_whole(promising, whole)
+            tried += promising
+        name = min(tried, key=self.times.__getitem__)
         milliseconds = {one: 1e3 * self.times[one] for one in makers(self._subject, few) if one in self.times}
-        engine, replicas = self._ready(name, whole if name in promising else None)
+        engine, replicas = self._ready(name, None if name in ONE_BY_ONE else whole)
         return engine, replicas, Choice(name, milliseconds, self.excluded, engine.together)
 
     def take(self, name: str) -> tuple[Engine, Replicas, Choice]:
@@ -166,16 +172,14 @@ class Calibration:
             each = max(0.0, seconds - one.get(name, 0.0)) / max(1, number - (name in one))
             self.times[name] = self._count * each + chunks * max(0.0, seconds - number * each)
 
-    def _promising(self) -> list[str]:
-        """The engines that may gain enough with all replicas to be tried with them."""
-        stacked = {name: one for name, one in self.times.items() if name not in ONE_BY_ONE}
-        alone = min(one for name, one in self.times.items() if name in ONE_BY_ONE)
-        return [name for name, one in stacked.items() if one < min(GAIN * alone, FAR * min(stacked.values()))]
+    def _promising(self, tried: list[str]) -> list[str]:
+        """The engines that may gain enough on those tried to be tried with all replicas, the best of them."""
+        others = {name: one for name, one in self.times.items() if name not in tried}
+        limit = min(GAIN * min(self.times[name] for name in tried), FAR * min(others.values(), default=0.0))
+        return [name for name, one in others.items() if one < limit]
 
     def _time_whole(self, names: list[str], whole: Replicas) -> None:
         """The time of a step of all, with the update."""
-        if not names:
-            return
         update = self._update(whole)
         passes = {name: self._pass_of(makers(self._subject, whole)[name]()) for name in names}
         found = self._lowest({name: (measure, self.times[name]) for name, measure in passes.items()}, WHOLE)
@@ -184,9 +188,9 @@ class Calibration:
     def _lowest(self, measures: dict[str, tuple[Callable[[], float], float]], part: float) -> dict[str, float]:
         """What each measures, with what it costs at first, in turns: first passes are slow, and times differ."""
         found: dict[str, float] = {}
-        for _ in range(ROUNDS):
+        for index in range(ROUNDS):
             for name, (measure, cost) in measures.items():
-                if self._affords(min(cost, found.get(name, cost)), part):
+                if self._affords(found.get(name, cost), part) or (index < FIRST and cost < SHORT):
                     found[name] = min(measure(), found.get(name, math.inf))
         return found
 
@@ -210,7 +214,7 @@ class Calibration:
         """Measures a step of all by steps of as many as run at once, one behind the other: in blocks, as they will."""
         replicas = list(zip(engine.replicas.live, engine.replicas.modules(), strict=True))[: engine.workers]
         leaves = engine.replicas.leaves
-        optimizers = {place: self._asked.optimizer_of(place, leaves[place]) for place, _ in replicas}
+        optimizers = {place: self._standing.optimizer_of(place, leaves[place]) for place, _ in replicas}
 
         def steps(replica: tuple[int, nn.Module]) -> None:
             for _ in range(STEPS):
@@ -232,7 +236,7 @@ class Calibration:
         if not whole.params[0].is_cpu:
             return 0.0
         whole.hold_gradients()
-        optimizer = self._asked.optimizer(whole.leaves, zeroes=True)
+        optimizer = self._standing.optimizer(whole.leaves, zeroes=True)
         optimizer.step()
         start = time.perf_counter()
         optimizer.step()

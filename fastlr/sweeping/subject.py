@@ -74,7 +74,7 @@ class Subject:
         """
         own = dict(self.template.named_parameters())
         drawn = drawn_by_torch(), drawn_elsewhere()
-        inputs = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors_in(batch)]
+        inputs = [(tensor, version_of(tensor), tensor.detach().clone()) for tensor in tensors_in(batch)]
         saved = [0]
 
         def note(tensor: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ class Subject:
 
     def _require_unchanged(self, inputs: list[tuple[Tensor, int, Tensor]]) -> None:
         """Raise ValueError where the model has changed a tensor, given with its version and a copy, and undo it."""
-        changed = [(tensor, before) for tensor, version, before in inputs if tensor._version != version]
+        changed = [(tensor, before) for tensor, version, before in inputs if version_of(tensor) != version]
         if changed:
             with torch.no_grad():
                 for tensor, before in changed:
@@ -144,6 +144,11 @@ def drawn_by_torch() -> bytes:
 def drawn_elsewhere() -> tuple[Any, ...]:
     """Where the generators of Python and NumPy are."""
     return random.getstate(), pickle.dumps(np.random.get_state(legacy=False))
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often it has been changed; 0 for tensors of the inference mode, which do not count."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def tensors_in(value: Any) -> list[Tensor]:
