@@ -182,15 +182,19 @@ class Calibration:
         """The time of a step of all, with the update."""
         update = self._update(whole)
         passes = {name: self._pass_of(makers(self._subject, whole)[name]()) for name in names}
-        found = self._lowest({name: (measure, self.times[name]) for name, measure in passes.items()}, WHOLE)
-        self.times.update({name: found.get(name, self.times[name]) + update for name in names})
+        # One in any case: large tensors may cost more than the few let expect, as memory is mapped anew for each.
+        found = self._lowest({name: (measure, self.times[name]) for name, measure in passes.items()}, WHOLE, least=1)
+        self.times.update({name: found[name] + update for name in names})
 
-    def _lowest(self, measures: dict[str, tuple[Callable[[], float], float]], part: float) -> dict[str, float]:
+    def _lowest(
+        self, measures: dict[str, tuple[Callable[[], float], float]], part: float, least: int = 0
+    ) -> dict[str, float]:
         """What each measures, with what it costs at first, in turns: first passes are slow, and times differ."""
         found: dict[str, float] = {}
         for index in range(ROUNDS):
             for name, (measure, cost) in measures.items():
-                if self._affords(found.get(name, cost), part) or (index < FIRST and cost < SHORT):
+                in_any_case = index < least or (index < FIRST and cost < SHORT)
+                if in_any_case or self._affords(found.get(name, cost), part):
                     found[name] = min(measure(), found.get(name, math.inf))
         return found
 
@@ -216,17 +220,19 @@ class Calibration:
         leaves = engine.replicas.leaves
         optimizers = {place: self._standing.optimizer_of(place, leaves[place]) for place, _ in replicas}
 
-        def steps(replica: tuple[int, nn.Module]) -> None:
-            for _ in range(STEPS):
+        def steps(replica: tuple[int, nn.Module]) -> float:
+            for index in range(1 + STEPS):
+                if index == 1:  # the step before has set the thread up
+                    start = time.perf_counter()
                 engine.train_one(*replica, self._batch).item()
                 optimizers[replica[0]].step()
+            return time.perf_counter() - start
 
         def measure() -> float:
             again, start = engine.drawn(), time.perf_counter()
-            engine.each(steps, replicas)
-            seconds = time.perf_counter() - start
+            seconds = max(engine.each(steps, replicas))
+            self._spent += time.perf_counter() - start
             again()
-            self._spent += seconds
             return seconds / STEPS * -(-self._count // engine.workers)
 
         return measure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -33,11 +34,15 @@ class Threaded(Sequential):
             torch.set_num_threads(max(1, threads // self.workers))
             torch.set_grad_enabled(grad)
 
-        with ThreadPoolExecutor(self.workers, "fastlr-sweep", begin) as pool:
+        name = f"fastlr-sweep-{id(self)}"
+        with ThreadPoolExecutor(self.workers, name, begin) as pool:
             try:
                 futures = [pool.submit(function, item) for item in items]
                 return [future.result() for future in futures]
             finally:  # also after Ctrl-C, which only this thread gets
                 self.stopped.set()
                 pool.shutdown(cancel_futures=True)
+                for one in threading.enumerate():  # a Ctrl-C that came as it started one: the pool does not know it
+                    if one.name.startswith(name):
+                        one.join()
                 torch.set_num_threads(threads)  # what threads that begin later have
