@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -219,10 +221,13 @@ class Calibration:
         replicas = list(zip(engine.replicas.live, engine.replicas.modules(), strict=True))[: engine.workers]
         leaves = engine.replicas.leaves
         optimizers = {place: self._standing.optimizer_of(place, leaves[place]) for place, _ in replicas}
+        together = threading.Barrier(len(replicas))
 
         def steps(replica: tuple[int, nn.Module]) -> float:
             for index in range(1 + STEPS):
-                if index == 1:  # the step before has set the thread up
+                if index == 1:  # the step before has set the thread up; alone it would be faster than it will be
+                    with contextlib.suppress(threading.BrokenBarrierError):
+                        together.wait(1.0)
                     start = time.perf_counter()
                 engine.train_one(*replica, self._batch).item()
                 optimizers[replica[0]].step()
