@@ -68,17 +68,6 @@ def recipe_table(record: dict[str, Any]) -> str:
     return table(header, [[part, *found] for part, found in cells.items()])
 
 
-def sweep_table(record: dict[str, Any]) -> str:
-    """What 16 trainings cost side by side, from small models to large ones."""
-    lines = []
-    for case in record["cases"]:
-        one, side_by_side = case["rows"]
-        us = f"{one['times']['step']['median']:.0f}"
-        verdict = record["verdicts"][case["name"]]
-        lines.append([case["description"], us, f"{side_by_side['ratio']['median']:.2f}", f"{verdict['engine']}"])
-    return table(["model", "a step of one training, us", "16 rates, times as long", "engine taken"], lines)
-
-
 def batch_figure(batch: dict[str, Any], options: str) -> str:
     sides = batch["sides"]
     theirs = ", ".join(f"{name} {sides[name]['ratio']['median']:.1f}" for name in ("optax", "NumPy"))
@@ -117,11 +106,6 @@ def single_figures(scalar: dict[str, Any], importing: dict[str, Any]) -> str:
     )
 
 
-def place(record: dict[str, Any]) -> str:
-    facts = record["machine"]
-    return f"{facts['cpu']}, {facts['cores']} cores, {facts['threads']} threads, load {facts['load']} before the run"
-
-
 def read(*names: str) -> list[dict[str, Any]]:
     return [json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names]
 
@@ -130,7 +114,8 @@ def section() -> str:
     """The tables, the single figures, and the machine that they come from."""
     bench, adamw, scalar, importing = read("bench", "adamw", "schedule_scalar", "import_time")
     facts = bench["machine"]
-    batch, narrow, recipe, sweep = read("schedule_batch", "schedule_batch_50000", "recipe", "sweep")
+    batch, narrow, recipe = read("schedule_batch", "schedule_batch_50000", "recipe")
+    whole = recipe["machine"]
     batches = (
         f"- 1024 mixed schedules at 100 000 steps: {batch_figure(batch, '')}.\n"
         f"- The same in rows of 50 000 steps, so that NumPy's temporaries stay in the cache: "
@@ -144,9 +129,8 @@ def section() -> str:
         f"{adamw['machine']['load']} before the run:\n"
         f"\n{tables('fastlr.AdamW', adamw['cases'])}\n"
         f"`python bench/recipe.py`, an update of `fastlr.SGD` beside torch's calls one after another, on "
-        f"{place(recipe)}:\n\n{recipe_table(recipe)}\n\n"
-        f"`python bench/sweep.py`, `fastlr.sweep` with 16 rates beside one training of the same length, a plain loop "
-        f"with `fastlr.SGD`, on {place(sweep)}:\n\n{sweep_table(sweep)}\n\n"
+        f"{whole['cpu']}, {whole['cores']} cores, {whole['threads']} threads, load {whole['load']} before the run:\n\n"
+        f"{recipe_table(recipe)}\n\n"
         f"{single_figures(scalar, importing)}{batches}"
     )
 
